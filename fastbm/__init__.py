@@ -1,0 +1,21 @@
+"""Fast, exact sampling and training of Boltzmann machines."""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_HOMES = {"BernoulliRBM": "fastbm.estimators", "datasets": "fastbm.datasets", "plotting": "fastbm.plotting"}
+
+__all__ = ["BernoulliRBM", "__version__", "datasets", "plotting"]
+
+
+def __getattr__(name):  # nothing heavy is imported before it is used
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'fastbm' has no attribute {name!r}")
+    module = import_module(home)
+    return module if home == f"fastbm.{name}" else getattr(module, name)
+
+
+def __dir__():
+    return sorted(set(globals()) | set(__all__))

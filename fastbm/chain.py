@@ -1,0 +1,236 @@
+"""The chain: what a sample is, defined once, in exact integers and counter-based randomness.
+
+Every kernel, on any device, with any number of threads, computes the chain defined here bit for bit; this module is the
+plain NumPy *reference* that the tests compare the kernels with. It is written to be read, not to be fast.
+
+* couplings are rounded once to integers, ``Wq = rint(W * 2**exponent)``;
+* the input of a unit, the sum of ``Wq`` over the units that are on, is an exact int32 in any order of summation;
+* the logit is ``float32(input) * scale + beta * bias``, each operation rounded to float32, never fused;
+* the random word of a unit is Philox4x32-10 of (unit // 4, chain, sweep, block), word unit % 4 [1]_;
+* a unit is on when the uniform number that its word stands for lies below the logistic function of its logit.
+
+States are packed: unit i is bit i % 64 of word i // 64, words are uint64, and the padding bits of the last word are 0.
+
+References
+----------
+.. [1] Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+WORD = 64
+"""Units in a word of packed states; couplings and biases are padded to a multiple of it."""
+
+LARGEST_EXPONENT = 24
+SMALLEST_EXPONENT = 8
+INPUT_LIMIT = 2**27
+"""No unit's input may reach this magnitude, so that an input has 28 bits."""
+
+
+class Purpose(IntEnum):
+    """What a random stream is for; no two purposes share one."""
+
+    INITIALIZATION = 0
+    TRAINING = 1
+    SAMPLING_START = 2
+    SAMPLING = 3
+    GIBBS = 4
+    BINARISATION = 5
+
+
+# --------------------------------------------------------------------------------------------------- packed states
+
+
+def padded(n_units: int) -> int:
+    """Return the number of bits that packed states of `n_units` units occupy: the next multiple of 64."""
+    return -(-n_units // WORD) * WORD
+
+
+def pack(rows: np.ndarray) -> np.ndarray:
+    """Pack rows of 0/1 (or False/True), shape (n, n_units), into words, shape (n, padded(n_units) // 64), uint64."""
+    rows = np.asarray(rows)
+    bits = np.zeros((rows.shape[0], padded(rows.shape[1]) // 8), np.uint8)
+    packed = np.packbits(rows != 0, axis=1, bitorder="little")
+    bits[:, : packed.shape[1]] = packed
+    return bits.view("<u8").astype(np.uint64, copy=False)
+
+
+def is_packed(rows: np.ndarray) -> bool:
+    """Whether these rows are packed states rather than one number a unit."""
+    return rows.dtype == np.uint64
+
+
+def unpack(states: np.ndarray, n_units: int, dtype: np.typing.DTypeLike = np.uint8) -> np.ndarray:
+    """Unpack words into rows of 0/1, shape (n, n_units); the inverse of `pack`."""
+    octets = np.ascontiguousarray(states.astype("<u8", copy=False)).view(np.uint8)
+    return np.unpackbits(octets, axis=1, count=n_units, bitorder="little").astype(dtype, copy=False)
+
+
+# ------------------------------------------------------------------------------------------------------- couplings
+
+
+def round_couplings(weights: np.ndarray) -> tuple[np.ndarray, int]:
+    """Round couplings to integers, ``rint(weights * 2**exponent)``.
+
+    The exponent is the largest one, at most 24, for which every unit's sum of absolute rounded couplings stays below
+    2**27; so the rounded machine differs from the given one by at most ``2**(-exponent - 1)`` in any coupling.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_visible, n_hidden)
+
+    Returns
+    -------
+    rounded : ndarray of shape (n_visible, n_hidden), int32
+    exponent : int
+
+    Raises
+    ------
+    ValueError
+        When a weight is not finite, or a unit's absolute couplings sum to 2**19 = 524288 or more.
+    """
+    weights = np.asarray(weights, np.float64)
+    largest = largest_input(weights)
+    exponent = first_exponent(largest, max(weights.shape))
+    while exponent >= SMALLEST_EXPONENT:
+        rounded = np.rint(np.ldexp(weights, exponent))
+        if largest_input(rounded) < INPUT_LIMIT:
+            return rounded.astype(np.int32), exponent
+        exponent -= 1
+    raise too_large(largest)
+
+
+def largest_input(weights: np.ndarray) -> float:
+    """Return the largest sum of absolute couplings over the units of both sides; ValueError when one is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        magnitudes = np.abs(weights)
+        largest = float(max(magnitudes.sum(axis=0).max(), magnitudes.sum(axis=1).max()))
+    check_finite(largest)
+    return largest
+
+
+def check_finite(largest: float) -> None:
+    """Raise ValueError unless the largest sum of absolute couplings is finite."""
+    if not np.isfinite(largest):
+        raise ValueError(
+            "the weights hold NaN or infinity, so the machine cannot be sampled; "
+            "if this happened while fitting, the learning rate is too large"
+        )
+
+
+def first_exponent(largest: float, n_units: int) -> int:
+    """Return an exponent no smaller than the right one, from which it is found by counting down."""
+    if largest == 0.0:
+        return LARGEST_EXPONENT
+    bound = np.log2((INPUT_LIMIT + 0.5 * n_units) / largest)  # rounding takes away at most a half from each coupling
+    return int(min(LARGEST_EXPONENT, np.ceil(bound)))
+
+
+def too_large(largest: float) -> ValueError:
+    """Return the error for couplings that cannot be rounded finely enough."""
+    return ValueError(
+        f"the absolute couplings of a unit sum to {largest:.6g}; the chain is exact for sums below 524288 (2**19). "
+        "Scale the weights down, or, if this happened while fitting, lower the learning rate"
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ randomness
+
+
+def stream_key(seed: int, purpose: Purpose) -> tuple[np.uint32, np.uint32]:
+    """Return the 64-bit Philox key, as two words, of the random stream of `seed` for one purpose."""
+    first, second = np.random.SeedSequence(seed, spawn_key=(int(purpose),)).generate_state(2, np.uint32)
+    return first, second
+
+
+def philox(c0, c1, c2, c3, k0, k1):
+    """Philox4x32-10 of counters (c0, c1, c2, c3) and key (k0, k1), all uint32 and broadcast; four uint32 arrays [1]_."""
+    c0, c1, c2, c3, k0, k1 = (np.asarray(word, np.uint32).astype(np.uint64) for word in (c0, c1, c2, c3, k0, k1))
+    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    for _ in range(10):
+        p0, p1 = np.uint64(0xD2511F53) * c0, np.uint64(0xCD9E8D57) * c2
+        c0, c1, c2, c3 = (p1 >> half) ^ c1 ^ k0, p1 & low, (p0 >> half) ^ c3 ^ k1, p0 & low
+        k0, k1 = (k0 + np.uint64(0x9E3779B9)) & low, (k1 + np.uint64(0xBB67AE85)) & low
+    return tuple(word.astype(np.uint32) for word in np.broadcast_arrays(c0, c1, c2, c3))
+
+
+def random_words(n_units: int, chains: np.ndarray, sweep: int, block: int, key) -> np.ndarray:
+    """Return the random words of units 0 … n_units - 1 of the numbered chains, shape (n_chains, n_units), uint32."""
+    groups = np.arange(-(-n_units // 4))
+    words = philox(groups[None, :], np.asarray(chains)[:, None], sweep, block, *key)
+    return np.stack(words, axis=-1).reshape(len(chains), -1)[:, :n_units]
+
+
+# ------------------------------------------------------------------------------------------------------------ draw
+
+LOG2_E, ROUNDER = np.float32(1.44269504), np.float32(12582912.0)
+LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
+EXP_COEFFICIENTS = tuple(
+    np.float32(c)
+    for c in (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+)
+SMALLEST_LOGIT = np.float32(-87.0)
+ONE, ULP = np.float32(1.0), np.float32(2.0**-32)
+
+
+def exp_negative(x: np.ndarray) -> np.ndarray:
+    """exp(x) for float32 x in [-87, 0], by additions, multiplications and shifts alone; relative error below 1e-7."""
+    n = (x * LOG2_E + ROUNDER) - ROUNDER
+    r = (x - n * LN2_HIGH) - n * LN2_LOW
+    y = np.full_like(r, EXP_COEFFICIENTS[0])
+    for coefficient in EXP_COEFFICIENTS[1:]:
+        y = y * r + coefficient
+    y = y * (r * r) + r + ONE
+    return y * ((n.astype(np.int32) + np.int32(127)) << np.int32(23)).view(np.float32)
+
+
+def logit(inputs: np.ndarray, bias: np.ndarray, beta: np.ndarray, exponent: int) -> np.ndarray:
+    """float32(inputs) * (beta * 2**-exponent) + beta * bias, in float32, one rounding an operation.
+
+    `inputs` (n, n_units) int32, `bias` (n_units,) float32, `beta` (n,) or (1,) float32.
+    """
+    scale = beta * np.float32(2.0**-exponent)
+    return inputs.astype(np.float32) * scale[:, None] + beta[:, None] * bias
+
+
+def draw(logits: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """Return the states (bool) of units with float32 `logits`, given their random words.
+
+    A word's top bit says whether its uniform number lies above one half, the others its distance to the nearer end of
+    the unit interval: both tails keep full relative precision, and for one word the state is monotone in the logit.
+    """
+    above = (words >> np.uint32(31)).astype(bool)
+    distance = ((words & np.uint32(0x7FFFFFFF)) | np.uint32(1)).astype(np.float32) * ULP
+    e = exp_negative(np.maximum(-np.abs(logits), SMALLEST_LOGIT))
+    likely = logits > 0
+    unlikely_taken = (above == likely) & (distance * (ONE + e) < e)
+    return likely != unlikely_taken
+
+
+# ----------------------------------------------------------------------------------------------------------- sweeps
+
+
+def gibbs(
+    visible, hidden, to_hidden, to_visible, visible_bias, hidden_bias, beta, visible_free, hidden_free,
+    *, exponent, key, first_chain, start, stop,
+):  # fmt: skip
+    """Block Gibbs sampling of restricted Boltzmann machines: the reference of ``fastbm.kernels.gibbs``.
+
+    Block updates `start` … `stop` - 1 are run; update u belongs to sweep u // 2 and draws block u % 2: 0 is the hidden
+    units given the visible ones, 1 the visible units given the hidden ones. See the kernel's contract for the arguments.
+    """
+    chains = first_chain + np.arange(visible.shape[0])
+    for update in range(start, stop):
+        sweep, block = divmod(update, 2)
+        if block == 0:
+            source, couplings, bias, free, target = visible, to_hidden, hidden_bias, hidden_free, hidden
+        else:
+            source, couplings, bias, free, target = hidden, to_visible, visible_bias, visible_free, visible
+        inputs = unpack(source, couplings.shape[0], np.float64) @ couplings  # float64 sums of integers are exact
+        logits = logit(inputs.astype(np.int32), bias, beta, exponent)
+        states = pack(draw(logits, random_words(bias.size, chains, sweep, block, key)))
+        target[:] = (states & free) | (target & ~free)

@@ -1,0 +1,39 @@
+"""The one file that knows CuPy exists: which device computes, and whose functions an array takes."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+INSTALL = 'pip install "fastbm[gpu]" (CUDA 13) or "fastbm[gpu12]" (CUDA 12)'
+
+
+def resolve(device: str) -> str:
+    """Return the device that ``device="auto" | "cpu" | "cuda"`` stands for.
+
+    Raises
+    ------
+    RuntimeError
+        When "cuda" is asked for and cannot be had; nothing falls back silently.
+    """
+    if device == "cuda":
+        raise RuntimeError(f"device='cuda': {why_no_cuda()}")
+    return "cpu"
+
+
+def why_no_cuda() -> str:
+    """Return the reason why nothing can run on a GPU here, in one sentence."""
+    try:
+        import cupy
+    except ImportError:
+        return f"CuPy is not installed: {INSTALL}"
+    if not cupy.cuda.is_available():
+        return f"CuPy {cupy.__version__} finds no CUDA GPU or driver; install a driver, or another build of CuPy: {INSTALL}"
+    return "this version of fastbm has no CUDA kernels yet; use device='auto' or device='cpu'"
+
+
+def namespace(array):
+    """Return the module, NumPy or CuPy, whose functions take this array."""
+    cupy = sys.modules.get("cupy")
+    return np if cupy is None or isinstance(array, np.ndarray | np.generic) else cupy.get_array_module(array)

@@ -1,0 +1,65 @@
+"""What a restricted Boltzmann machine is after fitting: the attributes that the parts of its estimator share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from fastbm import chain
+from fastbm.estimators import _validation
+from fastbm.machines import rbm
+from fastbm.machines.rbm import RBM
+from fastbm.training.contrastive_divergence import State
+
+
+class FittedRBM(BaseEstimator):
+    """Fitted attributes; public ones are documented by the estimator."""
+
+    components_: np.ndarray
+    intercept_hidden_: np.ndarray
+    intercept_visible_: np.ndarray
+    h_samples_: np.ndarray
+    n_iter_: int
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+    device_: str
+    _n_features_out: int
+    _seed: int
+    _updates: int  # block updates that the training chains have had
+    _gibbs_updates: int  # block updates that calls of gibbs have made
+    _visible_chains: np.ndarray  # packed
+    _velocity: RBM | None
+
+    # constructor parameters
+    batch_size: int
+    n_chains: int | None
+    verbose: int
+    random_state: Any
+    learning_rate_schedule: Any
+    device: str
+
+    def _machine(self) -> RBM:
+        check_is_fitted(self)
+        return RBM(self.components_.T, self.intercept_visible_, self.intercept_hidden_)
+
+    def _check_rows(self, X) -> Any:
+        check_is_fitted(self)
+        return _validation.check_rows(self, X, reset=False)
+
+    def _set_fitted(self, state: State, *, seed, n_iter, dtype, features, device, gibbs_updates=0):
+        """Set all fitted attributes from a training state, after checking that its machine can be sampled."""
+        rbm.rounded(state.machine)
+        for name, value in features.items():
+            setattr(self, name, value)
+        self.components_ = state.machine.weights.T.astype(dtype, copy=False)
+        self.intercept_hidden_ = state.machine.hidden_bias.astype(dtype, copy=False)
+        self.intercept_visible_ = state.machine.visible_bias.astype(dtype, copy=False)
+        self.h_samples_ = chain.unpack(state.chains.hidden, self.components_.shape[0], dtype)
+        self.n_iter_, self.device_ = n_iter, device
+        self._n_features_out = self.components_.shape[0]
+        self._velocity, self._seed, self._gibbs_updates = state.velocity, seed, gibbs_updates
+        self._visible_chains, self._updates = state.chains.visible, state.chains.updates
+        return self

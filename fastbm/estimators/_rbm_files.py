@@ -1,0 +1,148 @@
+"""Machines given by hand, and machines on disk."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from fastbm import chain, device
+from fastbm.estimators import _persistence, _validation
+from fastbm.estimators._fitted import FittedRBM
+from fastbm.machines.rbm import RBM, Chains
+from fastbm.training import contrastive_divergence
+
+PARAMETER_ARRAYS = ("components_", "intercept_visible_", "intercept_hidden_")
+NUMBERS = ("n_iter_", "_seed", "_updates", "_gibbs_updates")
+
+
+class RBMFiles(FittedRBM):
+    """from_weights, save and load."""
+
+    @classmethod
+    def from_weights(cls, weights, visible_bias, hidden_bias, **parameters):
+        """Return a fitted machine with the given parameters, to sample or to train further.
+
+        Parameters
+        ----------
+        weights : array-like of shape (n_visible, n_hidden)
+        visible_bias : array-like of shape (n_visible,)
+        hidden_bias : array-like of shape (n_hidden,)
+        **parameters
+            Constructor parameters; `n_components` is n_hidden.
+
+        Returns
+        -------
+        machine : BernoulliRBM
+
+        Raises
+        ------
+        ValueError
+            When shapes do not match, or a value is not finite or too large to be sampled.
+        """
+        machine = RBM(*_validation.check_parameters(weights, visible_bias, hidden_bias))
+        n_visible, n_hidden = machine.weights.shape
+        if parameters.setdefault("n_components", n_hidden) != n_hidden:
+            raise ValueError(
+                f"n_components={parameters['n_components']} does not match weights of shape {(n_visible, n_hidden)}"
+            )
+        self = cls(**parameters)
+        self._validate_params()
+        state = contrastive_divergence.init(machine, self.n_chains or self.batch_size)
+        return self._set_fitted(
+            state,
+            seed=_validation.resolve_seed(self.random_state),
+            n_iter=0,
+            dtype=machine.weights.dtype,
+            features={"n_features_in_": n_visible},
+            device=device.resolve(self.device),
+        )
+
+    def save(self, path):
+        """Write the fitted machine to a safetensors file: parameters, settings, chains, stream position, last step.
+
+        An older file at `path` stays whole until the new one is complete.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        ValueError
+            When `learning_rate_schedule` is a function, which a file without code cannot hold.
+        """
+        check_is_fitted(self)
+        arrays = {name: getattr(self, name) for name in PARAMETER_ARRAYS}
+        arrays |= {"chains.visible": self._visible_chains, "chains.hidden": chain.pack(self.h_samples_)}
+        if self._velocity is not None:
+            arrays |= {f"velocity.{name}": array for name, array in self._velocity._asdict().items()}
+        header = {name: getattr(self, name) for name in NUMBERS} | {"parameters": self._saved_parameters()}
+        if hasattr(self, "feature_names_in_"):
+            header["feature_names_in_"] = [str(name) for name in self.feature_names_in_]
+        _persistence.write(path, type(self).__name__, arrays, header)
+
+    @classmethod
+    def load(cls, path):
+        """Return the machine that `save` wrote; training goes on bit for bit as if never interrupted.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Returns
+        -------
+        machine : BernoulliRBM
+
+        Raises
+        ------
+        ValueError
+            When the file is truncated, foreign, of another class, or was tampered with. No code of the file is ever run.
+        """
+        arrays, header = _persistence.read(path, cls.__name__)
+        try:
+            return cls._from_file(arrays, header)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{path} was tampered with: its content is not that of a {cls.__name__} ({error})") from error
+
+    def _saved_parameters(self) -> dict:
+        parameters = self.get_params(deep=False)
+        if callable(self.learning_rate_schedule):
+            raise ValueError("learning_rate_schedule is a function, which a file cannot hold; set it to 'constant' or 'linear'")
+        if not isinstance(self.random_state, Integral):
+            parameters["random_state"] = None  # what a generator gave is kept as the seed
+        return {name: value.item() if isinstance(value, np.generic) else value for name, value in parameters.items()}
+
+    @classmethod
+    def _from_file(cls, arrays, header):
+        self = cls(**header["parameters"])
+        self._validate_params()
+        components, visible_bias, hidden_bias = (arrays[name] for name in PARAMETER_ARRAYS)
+        machine = RBM(*_validation.check_parameters(components.T, visible_bias, hidden_bias))
+        velocity = RBM(*(arrays[f"velocity.{name}"] for name in RBM._fields)) if "velocity.weights" in arrays else None
+        n_iter, seed, updates, gibbs_updates = (_validation.check_count(header[name], name, 0) for name in NUMBERS)
+        chains = Chains(arrays["chains.visible"], arrays["chains.hidden"], updates)
+        _check_shapes(machine, velocity, chains)
+        features = {"n_features_in_": machine.weights.shape[0]}
+        if "feature_names_in_" in header:
+            features["feature_names_in_"] = np.array(header["feature_names_in_"], dtype=object)
+        return self._set_fitted(
+            contrastive_divergence.State(machine, velocity, chains),
+            seed=seed,
+            n_iter=n_iter,
+            dtype=components.dtype,
+            features=features,
+            device=device.resolve("auto"),
+            gibbs_updates=gibbs_updates,
+        )
+
+
+def _check_shapes(machine, velocity, chains):
+    n_chains = len(chains.visible)
+    words = [chain.padded(n_units) // chain.WORD for n_units in machine.weights.shape]
+    expected = [((n_chains, size), np.dtype(np.uint64)) for size in words]
+    expected += [(array.shape, np.dtype(np.float32)) for array in machine if velocity is not None]
+    got = [(array.shape, array.dtype) for array in (chains.visible, chains.hidden, *(velocity or ()))]
+    if got != expected or n_chains == 0:
+        raise ValueError(f"arrays of {got} where {expected} were expected")

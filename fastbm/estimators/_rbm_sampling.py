@@ -1,0 +1,201 @@
+"""What a fitted restricted Boltzmann machine can do: conditionals, sampling, scores."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
+
+from fastbm import chain
+from fastbm.chain import Purpose
+from fastbm.estimators import _sampling, _validation
+from fastbm.estimators._fitted import FittedRBM
+from fastbm.evaluation.pseudo_likelihood import pseudo_likelihood
+from fastbm.machines import rbm
+from fastbm.machines.rbm import Chains
+from fastbm.training import minibatches
+from fastbm.units import bernoulli
+
+_position_lock = threading.Lock()
+
+
+class RBMSampling(FittedRBM):
+    """Methods of a fitted machine; they read the fitted attributes, which may have been set by hand."""
+
+    # ---------------------------------------------------------------------------------------------------- conditionals
+
+    def transform(self, X):
+        """Return the hidden probabilities p(h = 1 | v = X).
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        H : ndarray of shape (n_samples, n_components)
+        """
+        return bernoulli.mean(rbm.hidden_logits(self._machine(), self._check_rows(X)))
+
+    def inverse_transform(self, H):
+        """Return the visible probabilities p(v = 1 | h = H).
+
+        Parameters
+        ----------
+        H : array-like of shape (n_samples, n_components)
+            Hidden states or probabilities.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        H = check_array(H, dtype=_validation.FLOATS, input_name="H")
+        if H.shape[1] != self.components_.shape[0]:
+            raise ValueError(f"H has {H.shape[1]} columns, but the machine has n_components={self.components_.shape[0]}")
+        return bernoulli.mean(rbm.visible_logits(self._machine(), H))
+
+    def reconstruct(self, X):
+        """Return the visible probabilities given the hidden probabilities of `X`: up and down, nothing drawn.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        X_reconstructed : ndarray of shape (n_samples, n_features)
+        """
+        return self.inverse_transform(self.transform(X))
+
+    # -------------------------------------------------------------------------------------------------------- sampling
+
+    def gibbs(self, v):
+        """Make one Gibbs step from each row: h from p(h | v), then v from p(v | h). Each call draws afresh.
+
+        Parameters
+        ----------
+        v : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        v_new : ndarray of shape (n_samples, n_features)
+            Rows of 0 and 1, of the dtype of the fitted attributes.
+        """
+        X = self._check_rows(v)
+        with _position_lock:  # two threads must not draw the same
+            start = self._gibbs_updates
+            self._gibbs_updates += 2
+        key = chain.stream_key(self._seed, Purpose.GIBBS)
+        machine = self._machine()
+        exact = rbm.rounded(machine)
+        logits = rbm.row_logits(machine, exact, minibatches.prepare(X))
+        chains = rbm.start_at(exact, logits, key=key, update=start)
+        chains = rbm.advance(exact, chains, 1, key=key, beta=rbm.UNTEMPERED)
+        return chain.unpack(chains.visible, self.n_features_in_, self.components_.dtype)
+
+    def sample(self, n_samples=1, *, n_steps=1000, clamp=None, init=None, beta=1.0, random_state=None):
+        """Draw visible rows by block Gibbs sampling, one chain a row.
+
+        Row i does not depend on `n_samples`, nor on threads or hardware. Fitted attributes are not changed.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        n_steps : int, default=1000
+            Sweeps to run; a sweep draws all hidden units, then all visible units that are free.
+        clamp : array-like of shape (n_features,) or (n_samples, n_features), default=None
+            0 or 1 where a visible unit is held at that value, NaN where it is free.
+        init : None, "chains" or array-like of shape (n_features,) or (n_samples, n_features), default=None
+            Where chains start: at fair coins, at the persistent chains of training (used again in turn when there are fewer
+            than `n_samples`), or at rows of 0 and 1.
+        beta : float or array-like of shape (n_samples,), default=1.0
+            Inverse temperature, one for all or one a chain: 0 gives fair coins, larger values the likeliest rows.
+        random_state : int, RandomState instance or None, default=None
+            Seed; None takes the estimator's own `random_state`, so that an estimator with an int repeats the same rows.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Rows of 0 and 1, of the dtype of the fitted attributes.
+
+        Raises
+        ------
+        ValueError
+            When an argument is not valid.
+        """
+        check_is_fitted(self)
+        n_samples = _validation.check_count(n_samples, "n_samples", 1)
+        n_steps = _validation.check_count(n_steps, "n_steps", 0)
+        beta = _validation.check_beta(beta, n_samples)
+        if clamp is not None:
+            clamp = _validation.check_clamp(clamp, n_samples, self.n_features_in_)
+        seed = _validation.resolve_seed(self.random_state if random_state is None else random_state)
+        machine = rbm.rounded(self._machine())
+        chains = self._start(init, n_samples, machine, seed)
+        free = _sampling.clamp_units(chains, clamp, self.n_features_in_)
+        key = chain.stream_key(seed, Purpose.SAMPLING)
+        chains = _sampling.sweep(machine, chains, n_steps, key=key, beta=beta, visible_free=free, verbose=self.verbose)
+        return chain.unpack(chains.visible, self.n_features_in_, self.components_.dtype)
+
+    def _start(self, init, n_samples, machine, seed) -> Chains:
+        if init is None:
+            return _sampling.fair_coins(machine, n_samples, seed)
+        n_features = self.n_features_in_
+        chains = rbm.empty_chains(n_samples, n_features, self.components_.shape[0])
+        if not isinstance(init, str):
+            chains.visible[...] = chain.pack(_validation.check_start(init, n_samples, n_features))
+        elif init != "chains":
+            raise ValueError(f"init must be None, 'chains' or rows of 0 and 1, got {init!r}")
+        elif self._updates < 2:
+            raise ValueError("init='chains' needs the chains of training, but this machine was never trained; use init=None")
+        else:
+            chains.visible[...] = self._visible_chains[np.arange(n_samples) % len(self._visible_chains)]
+        return chains
+
+    # ---------------------------------------------------------------------------------------------------------- scores
+
+    def free_energy(self, X):
+        """Return the free energy -log Σ_h exp(-energy(v, h)) of each row, in nats.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        free_energy : ndarray of shape (n_samples,)
+            ``-free_energy - log Z`` is the log-likelihood.
+        """
+        return rbm.free_energy(self._machine(), self._check_rows(X))
+
+    def score_samples(self, X):
+        """Return the pseudo-likelihood Σ_i log p(v_i | all other v) of each row, in nats: exact and deterministic.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        pseudo_likelihood : ndarray of shape (n_samples,)
+        """
+        return pseudo_likelihood(self._machine(), self._check_rows(X))
+
+    def score(self, X, y=None):
+        """Return the mean pseudo-likelihood of the rows, in nats; larger is better.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        score : float
+        """
+        return float(self.score_samples(X).mean())

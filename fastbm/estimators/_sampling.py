@@ -1,0 +1,42 @@
+"""Running the chains that users ask for: a start, clamps, sweeps in short turns, rows at the end."""
+
+from __future__ import annotations
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from fastbm import chain
+from fastbm.chain import Purpose
+from fastbm.machines.rbm import Chains, RoundedRBM, advance, all_free, empty_chains
+
+COST_OF_A_TURN = 1_000_000_000
+"""Couplings times chains times sweeps of one call of the kernel: a fraction of a second, then Ctrl-C is heard."""
+
+
+def fair_coins(machine: RoundedRBM, n_chains: int, seed: int) -> Chains:
+    """Return chains whose visible units are fair coins: one visible update at β = 0."""
+    chains = empty_chains(n_chains, machine.to_hidden.shape[0], machine.to_visible.shape[0])
+    key = chain.stream_key(seed, Purpose.SAMPLING_START)
+    advance(machine, chains._replace(updates=1), 1, key=key, beta=np.zeros(1, np.float32))
+    return chains
+
+
+def clamp_units(chains: Chains, clamp: np.ndarray | None, n_visible: int):
+    """Set clamped units to their values, in place; return the kernels' `visible_free`."""
+    if clamp is None:
+        return all_free(n_visible)
+    free = chain.pack(np.isnan(clamp))
+    chains.visible[...] = (chains.visible & free) | chain.pack(np.nan_to_num(clamp))
+    return free
+
+
+def sweep(machine: RoundedRBM, chains: Chains, n_steps: int, *, key, beta, visible_free, verbose) -> Chains:
+    """Run `n_steps` sweeps in short turns, with a progress bar when `verbose`."""
+    cost = max(1, chains.visible.shape[0] * machine.to_hidden.size)
+    turn = max(1, COST_OF_A_TURN // cost)
+    with tqdm(total=n_steps, disable=not verbose, desc="sampling", unit="sweep", leave=False) as bar:
+        for done in range(0, n_steps, turn):
+            n_sweeps = min(turn, n_steps - done)
+            chains = advance(machine, chains, 2 * n_sweeps, key=key, beta=beta, visible_free=visible_free)
+            bar.update(n_sweeps)
+    return chains

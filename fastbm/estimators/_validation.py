@@ -1,0 +1,117 @@
+"""Checks of what users pass to sampling: each error names the argument, what was got and what was expected."""
+
+from __future__ import annotations
+
+import secrets
+import warnings
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import validate_data
+
+FLOATS: Any = (np.float64, np.float32)
+"""The dtypes that rows keep; others become the first."""
+
+
+def check_rows(estimator, X, *, reset: bool) -> Any:
+    """Return `X` as a float32 or float64 array or CSR matrix of n_features columns; `reset` lets the estimator note them."""
+    return validate_data(estimator, X, accept_sparse="csr", reset=reset, dtype=FLOATS)
+
+
+def resolve_seed(random_state) -> int:
+    """Return the integer that seeds every stream: an int itself, a draw from a RandomState, or fresh entropy for None."""
+    if random_state is None:
+        return secrets.randbits(128)
+    if isinstance(random_state, Integral):
+        check_random_state(random_state)
+        return int(random_state)
+    words = check_random_state(random_state).randint(2**32, size=4, dtype=np.uint32)
+    return int.from_bytes(words.tobytes(), "little")
+
+
+def check_count(value, name: str, minimum: int) -> int:
+    """Return `value` as an int of at least `minimum`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < minimum:
+        raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
+    return int(value)
+
+
+def check_beta(beta, n_samples: int) -> np.ndarray:
+    """Return inverse temperatures as float32 of shape (1,) or (n_samples,)."""
+    if isinstance(beta, Real) and not isinstance(beta, bool):
+        values = np.full(1, beta, np.float64)
+    else:
+        values = _as_float_array(beta, "beta", "a number or one number for each sample")
+        if values.shape != (n_samples,):
+            raise ValueError(
+                f"beta must be a number or an array of shape ({n_samples},), one for each sample, "
+                f"got an array of shape {values.shape}"
+            )
+    if not (np.isfinite(values).all() and (values >= 0).all() and (values <= 1e6).all()):
+        raise ValueError(f"beta must lie between 0 and 1e6, got {beta!r}")
+    return values.astype(np.float32)
+
+
+def check_clamp(clamp, n_samples: int, n_features: int) -> np.ndarray:
+    """Return `clamp` as float64 of shape (1, n_features) or (n_samples, n_features) of 0, 1 and NaN."""
+    values = _as_float_array(clamp, "clamp", "0, 1, and NaN where a unit is free")
+    _check_rows(values, "clamp", n_samples, n_features)
+    wrong = ~((values == 0) | (values == 1) | np.isnan(values))
+    if wrong.any():
+        raise ValueError(
+            f"clamp must hold 0, 1, and NaN where a unit is free, got {values[wrong][0]:g} "
+            f"(in {int(wrong.sum())} of {values.size} places)"
+        )
+    return np.atleast_2d(values)
+
+
+def check_start(init, n_samples: int, n_features: int) -> np.ndarray:
+    """Return rows to start sampling from: float64 of shape (n_samples, n_features) of 0 and 1."""
+    rows = _as_float_array(init, "init", "None, 'chains' or rows of 0 and 1")
+    _check_rows(rows, "init", n_samples, n_features)
+    if not ((rows == 0) | (rows == 1)).all():
+        raise ValueError("init must hold only 0 and 1; round the rows, or draw them with fastbm.datasets.binarise")
+    return np.broadcast_to(rows, (n_samples, n_features))
+
+
+def _as_float_array(value, name: str, expected: str) -> np.ndarray:
+    try:
+        return np.asarray(value, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be {expected}, got {value!r}") from error
+
+
+def _check_rows(values, name: str, n_samples: int, n_features: int) -> None:
+    if values.shape not in ((n_features,), (1, n_features), (n_samples, n_features)):
+        raise ValueError(
+            f"{name} must have shape ({n_features},) or ({n_samples}, {n_features}), a row or one row for each sample, "
+            f"got shape {values.shape}"
+        )
+
+
+def check_parameters(weights, visible_bias, hidden_bias):
+    """Return the arrays of a machine given by hand, as float32 where all are, else float64, after checking their shapes."""
+    weights = np.array(check_array(weights, dtype=FLOATS, input_name="weights"), order="C")
+    biases = []
+    for name, bias, size in (("visible_bias", visible_bias, weights.shape[0]), ("hidden_bias", hidden_bias, weights.shape[1])):
+        bias = _as_float_array(bias, name, f"an array of shape ({size},)")
+        if bias.shape != (size,):
+            raise ValueError(f"{name} must have shape ({size},) to match weights of shape {weights.shape}, got {bias.shape}")
+        if not np.isfinite(bias).all():
+            raise ValueError(f"{name} must be finite, got NaN or infinity")
+        biases.append(bias.astype(weights.dtype))
+    return weights, *biases
+
+
+def warn_outside_unit_interval(X) -> None:
+    """Warn once, as data of binary units are fitted, when values do not lie between 0 and 1."""
+    values = X.data if hasattr(X, "toarray") else X
+    if values.size and (values.min() < 0 or values.max() > 1):
+        warnings.warn(
+            f"X has values between {values.min():g} and {values.max():g}; binary units expect values between 0 and 1 "
+            "(scale X, or see fastbm.datasets.binarise)",
+            UserWarning,
+            stacklevel=4,
+        )

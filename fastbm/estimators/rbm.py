@@ -1,0 +1,259 @@
+"""BernoulliRBM: the restricted Boltzmann machine behind scikit-learn's interface."""
+
+from __future__ import annotations
+
+import time
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
+from sklearn.utils._param_validation import Interval, StrOptions
+from tqdm.auto import tqdm
+
+from fastbm import chain, device
+from fastbm.chain import Purpose
+from fastbm.estimators import _validation
+from fastbm.estimators._rbm_files import RBMFiles
+from fastbm.estimators._rbm_sampling import RBMSampling
+from fastbm.evaluation.pseudo_likelihood import pseudo_likelihood
+from fastbm.machines.rbm import RBM, Chains
+from fastbm.training import contrastive_divergence, minibatches, schedules
+
+VERBOSE_ROWS = 200
+"""Rows that the pseudo-likelihood of a verbose line is the mean over."""
+
+
+class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RBMSampling, RBMFiles):
+    """Restricted Boltzmann machine with binary visible and hidden units.
+
+    p(v, h) = exp(v W h + a v + b h) / Z. A drop-in replacement of :class:`sklearn.neural_network.BernoulliRBM`: the
+    parameters before `algorithm` and the fitted attributes are scikit-learn's. Trained by persistent contrastive divergence
+    [1]_ or contrastive divergence [2]_; results depend on `random_state` alone, not on threads or hardware.
+
+    Parameters
+    ----------
+    n_components : int, default=256
+        Number of hidden units.
+    learning_rate : float, default=0.1
+        Step of the parameters along the gradient of the mean log-likelihood.
+    batch_size : int, default=10
+        Rows in a minibatch.
+    n_iter : int, default=10
+        Passes over the training data.
+    verbose : int, default=0
+        When not 0, shows a progress bar and prints the pseudo-likelihood of up to 200 rows of `X` after each pass.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the initial weights and of all chains; an int repeats the same results.
+    algorithm : {"pcd", "cd"}, default="pcd"
+        Whether the chains of the negative phase persist between updates, or start at each minibatch.
+    n_gibbs_steps : int, default=1
+        Sweeps of the chains for each update.
+    n_chains : int, default=None
+        Number of persistent chains; `batch_size` when None. With "cd" there is one for each row of the minibatch.
+    momentum : float in [0, 1), default=0.0
+        Fraction of the last step that is added to each step [3]_.
+    l1, l2 : float, default=0.0
+        Decay of the weights: the objective is reduced by l1 Σ|w| + l2/2 Σw².
+    learning_rate_schedule : {"constant", "linear"} or callable, default="constant"
+        What `learning_rate` is multiplied by: 1; from 1 down to 0 in each call of `fit`; or a function of the fraction of
+        the call that is done. `partial_fit` uses its value at 0.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the last fit instead of starting anew.
+    device : {"auto", "cpu", "cuda"}, default="auto"
+        Where to compute.
+
+    Attributes
+    ----------
+    components_ : ndarray of shape (n_components, n_features)
+        Weights; ``components_.T`` is W. Float32 inside: a fit to float64 data shows the same numbers as float64.
+    intercept_hidden_ : ndarray of shape (n_components,)
+        Hidden biases b.
+    intercept_visible_ : ndarray of shape (n_features,)
+        Visible biases a.
+    h_samples_ : ndarray of shape (n_chains, n_components)
+        Hidden states of the chains.
+    n_iter_ : int
+        Passes over data made by `fit`, those before a warm start included.
+    n_features_in_ : int
+        Number of visible units.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the features, when `X` had them.
+    device_ : str
+        The device that was used.
+
+    References
+    ----------
+    .. [1] Tieleman, "Training restricted Boltzmann machines using approximations to the likelihood gradient", ICML 2008.
+    .. [2] Hinton, "Training products of experts by minimizing contrastive divergence", Neural Computation 14, 2002.
+    .. [3] Hinton, "A practical guide to training restricted Boltzmann machines", 2012.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbm import BernoulliRBM
+    >>> X = np.array([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 1]])
+    >>> machine = BernoulliRBM(n_components=2, random_state=0).fit(X)
+    >>> machine.sample(5, n_steps=100, random_state=0).shape
+    (5, 3)
+    """
+
+    _parameter_constraints: dict = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "n_iter": [Interval(Integral, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+        "algorithm": [StrOptions({"pcd", "cd"})],
+        "n_gibbs_steps": [Interval(Integral, 1, None, closed="left")],
+        "n_chains": [Interval(Integral, 1, None, closed="left"), None],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "l1": [Interval(Real, 0, None, closed="left")],
+        "l2": [Interval(Real, 0, None, closed="left")],
+        "learning_rate_schedule": [StrOptions(set(schedules.SCHEDULES)), callable],
+        "warm_start": ["boolean"],
+        "device": [StrOptions({"auto", "cpu", "cuda"})],
+    }
+
+    def __init__(
+        self,
+        n_components=256,
+        *,
+        learning_rate=0.1,
+        batch_size=10,
+        n_iter=10,
+        verbose=0,
+        random_state=None,
+        algorithm="pcd",
+        n_gibbs_steps=1,
+        n_chains=None,
+        momentum=0.0,
+        l1=0.0,
+        l2=0.0,
+        learning_rate_schedule="constant",
+        warm_start=False,
+        device="auto",
+    ):
+        self.n_components = n_components
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.n_iter = n_iter
+        self.verbose = verbose
+        self.random_state = random_state
+        self.algorithm = algorithm
+        self.n_gibbs_steps = n_gibbs_steps
+        self.n_chains = n_chains
+        self.momentum = momentum
+        self.l1 = l1
+        self.l2 = l2
+        self.learning_rate_schedule = learning_rate_schedule
+        self.warm_start = warm_start
+        self.device = device
+
+    # ------------------------------------------------------------------------------------------------------- training
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Fit the machine to `X`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data, between 0 and 1. Minibatches of only 0 and 1 are treated as states, others as probabilities.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : BernoulliRBM
+
+        Raises
+        ------
+        ValueError
+            When `X` or a parameter is not valid, or training diverges; an earlier fit is then untouched.
+        """
+        X, state, fitted = self._begin(X, fresh=not self.warm_start)
+        key = chain.stream_key(fitted["seed"], Purpose.TRAINING)
+        slices = list(minibatches.slices(X.shape[0], self.batch_size))
+        with tqdm(total=self.n_iter * len(slices), disable=not self.verbose, desc="fitting", unit="batch") as bar:
+            for iteration in range(self.n_iter):
+                begin = time.perf_counter()
+                for index, part in enumerate(slices):
+                    fraction = (iteration + index / len(slices)) / self.n_iter
+                    state = self._update(state, X[part], key, fraction)
+                    bar.update()
+                fitted["n_iter"] += 1
+                if self.verbose:
+                    self._print_line(fitted["n_iter"], state.machine, X, time.perf_counter() - begin)
+        return self._set_fitted(state, **fitted)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Make one update of the parameters, with all rows of `X` as one minibatch.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : BernoulliRBM
+        """
+        X, state, fitted = self._begin(X, fresh=False)
+        state = self._update(state, X, chain.stream_key(fitted["seed"], Purpose.TRAINING), 0.0)
+        return self._set_fitted(state, **fitted)
+
+    def _begin(self, X, *, fresh):
+        """Return X, a training state and the other fitted values, all of them copies: a fit that fails changes nothing."""
+        fitted = {"n_iter": 0, "device": device.resolve(self.device)}
+        fresh = fresh or not hasattr(self, "components_")
+        recipient = type(self)() if fresh else self  # validate_data writes on its estimator
+        X = _validation.check_rows(recipient, X, reset=fresh)
+        _validation.warn_outside_unit_interval(X)
+        fitted["features"] = {name: value for name, value in vars(recipient).items() if name.endswith("_in_")}
+        if fresh:
+            fitted |= {"dtype": X.dtype, "seed": _validation.resolve_seed(self.random_state)}
+            machine = self._initial_machine(X.shape[1], fitted["seed"])
+            return X, contrastive_divergence.init(machine, self.n_chains or self.batch_size), fitted
+        if self.n_components != self.components_.shape[0]:
+            raise ValueError(
+                f"n_components={self.n_components} does not match the {self.components_.shape[0]} hidden units already fitted; "
+                "set warm_start=False and fit anew to change it"
+            )
+        fitted |= {"dtype": self.components_.dtype, "seed": self._seed, "n_iter": self.n_iter_}
+        return X, self._state(), fitted
+
+    def _initial_machine(self, n_features, seed) -> RBM:
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(Purpose.INITIALIZATION),)))
+        weights = rng.normal(0.0, 0.01, (n_features, self.n_components)).astype(np.float32)
+        return RBM(weights, np.zeros(n_features, np.float32), np.zeros(self.n_components, np.float32))
+
+    def _state(self) -> contrastive_divergence.State:
+        """Return a training state that goes on from the fitted attributes, which may have been set by hand."""
+        machine = RBM(*(np.array(array, np.float32, order="C") for array in self._machine()))
+        velocity = None if self._velocity is None else RBM(*(array.copy() for array in self._velocity))
+        chains = Chains(self._visible_chains.copy(), chain.pack(self.h_samples_), self._updates)
+        return contrastive_divergence.State(machine, velocity, chains)
+
+    def _update(self, state, rows, key, fraction):
+        rate = self.learning_rate * schedules.factor(self.learning_rate_schedule, fraction)
+        state, _ = contrastive_divergence.step(
+            state, minibatches.prepare(rows), key=key, persistent=self.algorithm == "pcd", n_steps=self.n_gibbs_steps,
+            learning_rate=rate, momentum=self.momentum, l1=self.l1, l2=self.l2,
+        )  # fmt: skip
+        return state
+
+    def _print_line(self, iteration, machine, X, seconds):
+        step = max(1, X.shape[0] // VERBOSE_ROWS)
+        score = pseudo_likelihood(machine, X[::step][:VERBOSE_ROWS]).mean()
+        name = type(self).__name__
+        tqdm.write(f"[{name}] Iteration {iteration}, pseudo-likelihood = {score:.2f}, time = {seconds:.2f}s")
+
+    def __sklearn_tags__(self):
+        tags: Any = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags

@@ -1,0 +1,31 @@
+"""Three processor instructions that numba has no name for, as intrinsics on 64-bit and 32-bit words."""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+
+@intrinsic
+def count_ones(typingctx, word):
+    """The number of bits set in a uint64."""
+    return types.uint64(types.uint64), lambda context, builder, signature, arguments: builder.ctpop(arguments[0])
+
+
+@intrinsic
+def lowest_one(typingctx, word):
+    """The index of the lowest bit set in a uint64 that is not zero."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.uint64(types.uint64), codegen
+
+
+@intrinsic
+def bits_to_float(typingctx, word):
+    """The float32 that has the bits of an int32."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.int32), codegen

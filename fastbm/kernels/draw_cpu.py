@@ -1,0 +1,88 @@
+"""The random words, the draw and the packing of states of ``fastbm.chain``, one row at a time, for numba.
+
+Every loop here is written so that the compiler vectorises it: no branches, no calls that are not inlined, uint32 and float32
+only. Arithmetic follows the reference operation by operation; fastmath would break it.
+"""
+
+import numpy as np
+from numba import float32, int32, njit, uint32, uint64
+
+from fastbm import chain
+from fastbm.kernels.bits_cpu import bits_to_float
+
+LOG2_E, ROUNDER = chain.LOG2_E, chain.ROUNDER
+LN2_HIGH, LN2_LOW = chain.LN2_HIGH, chain.LN2_LOW
+E0, E1, E2, E3, E4, E5 = chain.EXP_COEFFICIENTS
+SMALLEST_LOGIT, ONE, ULP = chain.SMALLEST_LOGIT, chain.ONE, chain.ULP
+
+
+@njit
+def philox(c0, c1, c2, c3, k0, k1):
+    """Philox4x32-10: four random uint32 words."""
+    for _ in range(10):
+        p0, p1 = uint64(0xD2511F53) * uint64(c0), uint64(0xCD9E8D57) * uint64(c2)
+        c0, c1, c2, c3 = (
+            uint32(uint32(p1 >> uint64(32)) ^ c1 ^ k0),
+            uint32(p1),
+            uint32(uint32(p0 >> uint64(32)) ^ c3 ^ k1),
+            uint32(p0),
+        )
+        k0, k1 = uint32(k0 + uint32(0x9E3779B9)), uint32(k1 + uint32(0xBB67AE85))
+    return c0, c1, c2, c3
+
+
+@njit
+def exp_negative(x):
+    """exp(x) for float32 x in [-87, 0]."""
+    n = (x * LOG2_E + ROUNDER) - ROUNDER
+    r = (x - n * LN2_HIGH) - n * LN2_LOW
+    y = ((((E0 * r + E1) * r + E2) * r + E3) * r + E4) * r + E5
+    y = y * (r * r) + r + ONE
+    return y * bits_to_float(int32((int32(n) + int32(127)) << int32(23)))
+
+
+@njit
+def is_on(logit, word):
+    """The state, as 0 or 1, of a unit with this logit and this random word."""
+    e = exp_negative(max(-abs(logit), SMALLEST_LOGIT))
+    distance = float32(int32((word & uint32(0x7FFFFFFF)) | uint32(1))) * ULP
+    likely = logit > float32(0)
+    above = int32(word) < int32(0)
+    return np.uint8(likely != ((above == likely) and (distance * (ONE + e) < e)))
+
+
+@njit
+def fill_random_words(words, chain_number, sweep, block, key0, key1):
+    """Write the random word of every unit of one chain; words.size is a multiple of 4."""
+    for group in range(words.size // 4):
+        a, b, c, d = philox(uint32(group), uint32(chain_number), uint32(sweep), uint32(block), key0, key1)
+        words[4 * group] = a
+        words[4 * group + 1] = b
+        words[4 * group + 2] = c
+        words[4 * group + 3] = d
+
+
+@njit
+def draw_inputs(on, inputs, words, bias, scale, beta):
+    """Draw a row of units from their integer inputs; `on` gets a byte a unit."""
+    for unit in range(on.size):
+        on[unit] = is_on(float32(inputs[unit]) * scale + beta * bias[unit], words[unit])
+
+
+@njit
+def draw_logits(on, logits, words):
+    """Draw a row of units from their logits."""
+    for unit in range(on.size):
+        on[unit] = is_on(logits[unit], words[unit])
+
+
+@njit
+def store_states(state, free, on):
+    """Pack a byte a unit into words, where the unit is free; the others keep their state."""
+    octets = on.view(np.uint64)
+    for word in range(state.size):
+        packed = uint64(0)
+        for octet in range(8):  # the product gathers the low bits of eight bytes, in order, in the top byte
+            gathered = (octets[8 * word + octet] * uint64(0x0102040810204080)) >> uint64(56)
+            packed |= gathered << uint64(8 * octet)
+        state[word] = (packed & free[word]) | (state[word] & ~free[word])

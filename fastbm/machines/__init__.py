@@ -1,0 +1,1 @@
+"""Models: parameters as named tuples, and the mathematics of each."""

@@ -1,0 +1,123 @@
+"""The restricted Boltzmann machine: parameters, energies, and its rounding for the chain.
+
+energy(v, h) = -(v W h + a v + b h), with weights W, visible biases a and hidden biases b; p(v, h) = exp(-energy) / Z.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastbm import chain, kernels
+from fastbm.device import namespace
+from fastbm.units import bernoulli
+
+UNTEMPERED = np.ones(1, np.float32)
+"""The kernels' `beta` for chains at inverse temperature 1."""
+
+
+class RBM(NamedTuple):
+    """Parameters: weights (n_visible, n_hidden), visible_bias (n_visible,), hidden_bias (n_hidden,)."""
+
+    weights: np.ndarray
+    visible_bias: np.ndarray
+    hidden_bias: np.ndarray
+
+
+def hidden_logits(machine: RBM, v):
+    """Return v W + b, the logits of the hidden units, shape (n_samples, n_hidden); `v` may be sparse."""
+    return v @ machine.weights + machine.hidden_bias
+
+
+def visible_logits(machine: RBM, h):
+    """Return h Wᵀ + a, the logits of the visible units, shape (n_samples, n_visible)."""
+    return h @ machine.weights.T + machine.visible_bias
+
+
+def energy(machine: RBM, v, h):
+    """Return the energy of each row of joint states, shape (n_samples,)."""
+    return -((v @ machine.weights * h).sum(axis=1) + v @ machine.visible_bias + h @ machine.hidden_bias)
+
+
+def free_energy(machine: RBM, v):
+    """Return -log Σ_h exp(-energy(v, h)) = -a v - Σ_j log(1 + exp(b_j + Σ_i v_i w_ij)), shape (n_samples,)."""
+    return -(v @ machine.visible_bias) - bernoulli.log_partition(hidden_logits(machine, v)).sum(axis=1)
+
+
+class RoundedRBM(NamedTuple):
+    """The machine that is sampled: couplings rounded to integers, biases in float32, all padded to whole words."""
+
+    to_hidden: np.ndarray
+    to_visible: np.ndarray
+    visible_bias: np.ndarray
+    hidden_bias: np.ndarray
+    exponent: int
+
+
+class Chains(NamedTuple):
+    """Packed states of chains, and how many block updates each has had: its position in the random stream."""
+
+    visible: np.ndarray
+    hidden: np.ndarray
+    updates: int
+
+
+def rounded(machine: RBM) -> RoundedRBM:
+    """Round a machine for sampling; ValueError when its weights are too large or not finite."""
+    xp = namespace(machine.weights)
+    to_hidden, to_visible, exponent = kernels.round_couplings(xp.ascontiguousarray(machine.weights))
+    return RoundedRBM(to_hidden, to_visible, _bias(machine.visible_bias), _bias(machine.hidden_bias), exponent)
+
+
+def _bias(bias):
+    xp = namespace(bias)
+    out = xp.zeros(chain.padded(bias.shape[0]), np.float32)
+    out[: bias.shape[0]] = bias
+    return out
+
+
+def all_free(n_units: int):
+    """Return the `free` argument of the kernels for units none of which is clamped."""
+    return chain.pack(np.ones((1, n_units), bool))
+
+
+def row_logits(machine: RBM, exact: RoundedRBM, rows):
+    """Return hidden logits (n, padded(n_hidden)) float32 given rows: exact for packed states, in float32 for grey values."""
+    logits = np.zeros((rows.shape[0], exact.hidden_bias.size), np.float32)
+    if chain.is_packed(rows):
+        kernels.logits(rows, exact.to_hidden, exact.hidden_bias, UNTEMPERED, logits, exponent=exact.exponent)
+    else:
+        logits[:, : len(machine.hidden_bias)] = hidden_logits(machine, rows)
+    return logits
+
+
+def empty_chains(n_chains: int, n_visible: int, n_hidden: int) -> Chains:
+    """Return chains with every unit off and no update made."""
+    visible, hidden = (np.zeros((n_chains, chain.padded(n) // chain.WORD), np.uint64) for n in (n_visible, n_hidden))
+    return Chains(visible, hidden, 0)
+
+
+def start_at(exact: RoundedRBM, logits, *, key, update: int) -> Chains:
+    """Return one chain for each row of `logits`, its hidden states drawn from them as block update number `update`."""
+    n_visible, n_hidden = exact.to_hidden.shape[0], exact.to_visible.shape[0]
+    chains = empty_chains(logits.shape[0], n_visible, n_hidden)
+    kernels.draw(chains.hidden, logits, all_free(n_hidden), key=key, first_chain=0, update=update)
+    return chains._replace(updates=update + 1)
+
+
+def advance(machine: RoundedRBM, chains: Chains, n_updates: int, *, key, beta, visible_free=None, hidden_free=None) -> Chains:
+    """Run `n_updates` more block updates of every chain, in place; two of them are a sweep.
+
+    `beta` is float32 of shape (n_chains,) or (1,); `visible_free` and `hidden_free` are packed, 1 where a unit is not
+    clamped, shape (n_chains, words) or (1, words), or None where no unit is.
+    """
+    visible, hidden, start = chains
+    visible_free = all_free(machine.to_hidden.shape[0]) if visible_free is None else visible_free
+    hidden_free = all_free(machine.to_visible.shape[0]) if hidden_free is None else hidden_free
+    kernels.gibbs(
+        visible, hidden, machine.to_hidden, machine.to_visible, machine.visible_bias, machine.hidden_bias,
+        beta, visible_free, hidden_free,
+        exponent=machine.exponent, key=key, first_chain=0, start=start, stop=start + n_updates,
+    )  # fmt: skip
+    return Chains(visible, hidden, start + n_updates)

@@ -1,0 +1,1 @@
+"""Learning rules: init gives a state, step takes and gives one."""

@@ -1,0 +1,104 @@
+"""Contrastive divergence [1]_ and its persistent form [2]_ for restricted Boltzmann machines.
+
+The gradient of the mean log-likelihood is the statistics of the data minus the statistics of the model; the model's are taken
+from chains that run a few sweeps: from the data (CD), or from where the last update left them (PCD).
+
+References
+----------
+.. [1] Hinton, "Training products of experts by minimizing contrastive divergence", Neural Computation 14, 2002.
+.. [2] Tieleman, "Training restricted Boltzmann machines using approximations to the likelihood gradient", ICML 2008.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastbm import chain, kernels
+from fastbm.machines import rbm
+from fastbm.machines.rbm import RBM, Chains
+from fastbm.training import optimizers
+
+
+class State(NamedTuple):
+    """All that training carries from one update to the next; arrays are changed in place.
+
+    `machine` has float32 parameters; `chains.updates` is odd: the hidden states were the last to be drawn.
+    """
+
+    machine: RBM
+    velocity: RBM | None
+    chains: Chains
+
+
+class Info(NamedTuple):
+    """What an update did: the mean hidden probabilities of data and chains."""
+
+    positive: np.ndarray
+    negative: np.ndarray
+
+
+def init(machine: RBM, n_chains: int) -> State:
+    """Return a state whose chains have all hidden units off, as if that were their first draw."""
+    chains = rbm.empty_chains(n_chains, *machine.weights.shape)
+    return State(machine, None, chains._replace(updates=1))
+
+
+def step(state: State, rows, *, key, persistent, n_steps, learning_rate, momentum=0.0, l1=0.0, l2=0.0) -> tuple[State, Info]:
+    """Make one update of the parameters from one minibatch.
+
+    Parameters
+    ----------
+    state : State
+        Its parameters, velocity and chains are changed in place.
+    rows : ndarray
+        The minibatch from ``minibatches.prepare``: packed states or float32 of shape (n, n_visible).
+    key : (uint32, uint32)
+        The random stream of the training.
+    persistent : bool
+        Whether the chains go on from where they are (PCD), or start at the data (CD).
+    n_steps : int
+        Sweeps between data, or the last update, and the statistics.
+
+    Raises
+    ------
+    ValueError
+        When the weights have grown beyond what can be sampled, or are no longer finite.
+    """
+    machine, chains = state.machine, state.chains
+    exact = rbm.rounded(machine)
+    positive = rbm.row_logits(machine, exact, rows)
+    if not persistent:
+        chains = rbm.start_at(exact, positive, key=key, update=chains.updates - 1)
+    chains = rbm.advance(exact, chains, 2 * n_steps - 1, key=key, beta=rbm.UNTEMPERED)
+    negative = rbm.row_logits(machine, exact, chains.visible)
+    if persistent:
+        free = rbm.all_free(machine.weights.shape[1])
+        kernels.draw(chains.hidden, negative, free, key=key, first_chain=0, update=chains.updates)
+    gradient, info = _gradient(machine, rows, positive, chains.visible, negative)
+    optimizers.decay(machine.weights, gradient.weights, l1=l1, l2=l2)
+    velocity = optimizers.step(machine, gradient, state.velocity, learning_rate=learning_rate, momentum=momentum)
+    return State(machine, velocity, chains._replace(updates=chains.updates + 1)), info
+
+
+def _gradient(machine: RBM, rows, positive, visible, negative) -> tuple[RBM, Info]:
+    """Statistics of the data minus those of the chains, each a mean over its own rows."""
+    n_hidden = len(machine.hidden_bias)
+    gradient = RBM(*(np.zeros_like(array) for array in machine))
+    positive, negative = _probabilities(positive), _probabilities(negative)
+    if chain.is_packed(rows):
+        kernels.statistics(rows, positive, gradient.weights, gradient.visible_bias, weight=1 / rows.shape[0])
+    else:
+        gradient.weights[...] = rows.T @ positive[:, :n_hidden] / np.float32(rows.shape[0])
+        gradient.visible_bias[...] = rows.mean(axis=0, dtype=np.float64)
+    kernels.statistics(visible, negative, gradient.weights, gradient.visible_bias, weight=-1 / visible.shape[0])
+    info = Info(*(side[:, :n_hidden].mean(axis=0, dtype=np.float64) for side in (positive, negative)))
+    gradient.hidden_bias[...] = info.positive - info.negative
+    return gradient, info
+
+
+def _probabilities(logits):
+    out = np.empty_like(logits)
+    kernels.probabilities(logits, out)
+    return out
