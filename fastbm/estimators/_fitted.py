@@ -52,6 +52,8 @@ class FittedRBM(BaseEstimator):
     def _set_fitted(self, state: State, *, seed, n_iter, dtype, features, device, gibbs_updates=0):
         """Set all fitted attributes from a training state, after checking that its machine can be sampled."""
         rbm.rounded(state.machine)
+        if "feature_names_in_" not in features and hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
         for name, value in features.items():
             setattr(self, name, value)
         self.components_ = state.machine.weights.T.astype(dtype, copy=False)

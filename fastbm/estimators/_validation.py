@@ -14,6 +14,9 @@ from sklearn.utils.validation import validate_data
 FLOATS: Any = (np.float64, np.float32)
 """The dtypes that rows keep; others become the first."""
 
+LARGEST_BIAS = 1e30
+"""Biases are float32 in the chain, and are multiplied by β, which may be 1e6."""
+
 
 def check_rows(estimator, X, *, reset: bool) -> Any:
     """Return `X` as a float32 or float64 array or CSR matrix of n_features columns; `reset` lets the estimator note them."""
@@ -24,9 +27,10 @@ def resolve_seed(random_state) -> int:
     """Return the integer that seeds every stream: an int itself, a draw from a RandomState, or fresh entropy for None."""
     if random_state is None:
         return secrets.randbits(128)
-    if isinstance(random_state, Integral):
-        check_random_state(random_state)
+    if isinstance(random_state, Integral) and 0 <= random_state < 2**32:
         return int(random_state)
+    if isinstance(random_state, Integral | str):
+        raise ValueError(f"random_state must be None, an int from 0 to 2**32 - 1 or a RandomState, got {random_state!r}")
     words = check_random_state(random_state).randint(2**32, size=4, dtype=np.uint32)
     return int.from_bytes(words.tobytes(), "little")
 
@@ -99,8 +103,9 @@ def check_parameters(weights, visible_bias, hidden_bias):
         bias = _as_float_array(bias, name, f"an array of shape ({size},)")
         if bias.shape != (size,):
             raise ValueError(f"{name} must have shape ({size},) to match weights of shape {weights.shape}, got {bias.shape}")
-        if not np.isfinite(bias).all():
-            raise ValueError(f"{name} must be finite, got NaN or infinity")
+        wrong = bias[~(np.abs(bias) < LARGEST_BIAS)]
+        if wrong.size:
+            raise ValueError(f"{name} must be finite and below {LARGEST_BIAS:g} in magnitude, got {wrong[0]:g}")
         biases.append(bias.astype(weights.dtype))
     return weights, *biases
 
@@ -113,5 +118,5 @@ def warn_outside_unit_interval(X) -> None:
             f"X has values between {values.min():g} and {values.max():g}; binary units expect values between 0 and 1 "
             "(scale X, or see fastbm.datasets.binarise)",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

@@ -75,6 +75,21 @@ def statistics(states, values, out, totals, *, weight):
     _cpu("statistics").statistics(states, values, out, totals, weight=weight)
 
 
+def grey_logits(rows, weights, bias, out):
+    """Write ``rows @ weights + bias`` into `out`: the logits of units given real numbers instead of states.
+
+    `rows` (n_rows, n_from) and `weights` (n_from, n_to) float32, C-contiguous; `bias` (padded(n_to),) and `out` (n_rows,
+    padded(n_to)) float32. Terms are added in the order of n_from, the bias last, each rounded to float32. Cost: a row of
+    weights for each number that is not 0.
+    """
+    _cpu("grey").grey_logits(rows, weights, bias, out)
+
+
+def grey_statistics(rows, values, out, totals, *, weight):
+    """As `statistics`, for `rows` (n_rows, n_units) of float32 numbers instead of packed states."""
+    _cpu("grey").grey_statistics(rows, values, out, totals, weight=weight)
+
+
 def flip_ratios(rows, off, on, factors, out, *, stride):
     """Write log prod_j (q_j + p_j f_ji) for every row and unit i of `rows`, with p and q exchanged where the unit is on.
 

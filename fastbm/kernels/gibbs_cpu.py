@@ -5,7 +5,7 @@ from numba import njit
 
 from fastbm.kernels.draw_cpu import draw_inputs, fill_random_words, store_states
 from fastbm.kernels.inputs_cpu import follow, start_from_zero
-from fastbm.kernels.threads_cpu import share_out
+from fastbm.kernels.threads_cpu import COST_OF_A_COUPLING, COST_OF_A_DRAW, share_out
 
 
 def gibbs(
@@ -13,9 +13,10 @@ def gibbs(
     *, exponent, key, first_chain, start, stop,
 ):  # fmt: skip
     scale = np.float32(2.0**-exponent)
-    cost = (stop - start) * (to_hidden.size + to_visible.size) // 8
+    layer = COST_OF_A_COUPLING * to_hidden.size + COST_OF_A_DRAW * (visible_bias.size + hidden_bias.size) / 2
     share_out(
-        run_chains, visible.shape[0], cost, visible, hidden, to_hidden, to_visible, visible_bias, hidden_bias, beta,
+        run_chains, visible.shape[0], (stop - start) * layer,
+        visible, hidden, to_hidden, to_visible, visible_bias, hidden_bias, beta,
         visible_free, hidden_free, scale, key[0], key[1], first_chain, start, stop,
     )  # fmt: skip
 

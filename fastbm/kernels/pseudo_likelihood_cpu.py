@@ -13,7 +13,7 @@ TILE = 16
 
 
 def flip_ratios(rows, off, on, factors, out, *, stride):
-    share_out(run_flip_ratios, rows.shape[0], factors.size // 2, rows, off, on, factors, out, stride)
+    share_out(run_flip_ratios, rows.shape[0], 0.3 * factors.size, rows, off, on, factors, out, stride)
 
 
 @njit(nogil=True, cache=True)
@@ -40,7 +40,7 @@ def run_flip_ratios(first, last, rows, off, on, factors, out, stride):
 
 
 def grey_flip_ratios(changes, off, on, weights, out, *, stride):
-    share_out(run_grey_flip_ratios, changes.shape[0], 4 * weights.size, changes, off, on, weights, out, stride)
+    share_out(run_grey_flip_ratios, changes.shape[0], 2.0 * weights.size, changes, off, on, weights, out, stride)
 
 
 @njit(nogil=True, cache=True)

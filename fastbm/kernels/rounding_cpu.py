@@ -17,8 +17,8 @@ def round_couplings(weights):
     exponent = chain.first_exponent(largest, max(weights.shape))
     while exponent >= chain.SMALLEST_EXPONENT:
         scale = weights.dtype.type(2.0**exponent)
-        share_out(run_round, n_visible, n_hidden // 4, weights, to_hidden, sums, scale)
-        share_out(run_transpose, n_hidden, n_visible, to_hidden, to_visible, sums[n_visible:])
+        share_out(run_round, n_visible, 0.3 * n_hidden, weights, to_hidden, sums, scale)
+        share_out(run_transpose, n_hidden, 0.5 * n_visible, to_hidden, to_visible, sums[n_visible:])
         if sums.max() < chain.INPUT_LIMIT:
             return to_hidden, to_visible, exponent
         exponent -= 1

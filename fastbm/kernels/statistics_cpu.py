@@ -3,11 +3,11 @@
 import numpy as np
 from numba import float32, njit, uint64
 
-from fastbm.kernels.threads_cpu import share_out
+from fastbm.kernels.threads_cpu import COST_OF_A_COUPLING, share_out
 
 
 def statistics(states, values, out, totals, *, weight):
-    cost = states.shape[0] * out.shape[1] // 32
+    cost = COST_OF_A_COUPLING * states.shape[0] * values.shape[1]
     share_out(run_statistics, out.shape[0], cost, states, values, out, totals, np.float32(weight))
 
 

@@ -10,24 +10,45 @@ from __future__ import annotations
 import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numba
 
-ROUGH_COST_WORTH_A_THREAD = 100_000
-"""Work below this many vector instructions (tens of microseconds) is not worth waking a thread for."""
+WORTH_A_THREAD = 50_000.0
+"""Nanoseconds of work for which it is worth waking one more thread."""
+COST_OF_A_COUPLING = 0.015
+"""Rough nanoseconds for each coupling when inputs are summed: a part of the units is on, and eight are added at once."""
+COST_OF_A_DRAW = 3.0
+"""Rough nanoseconds to draw a unit: random word, exponential, packing."""
 RUNS_A_THREAD = 4
 """Runs of rows for each thread: enough that a thread that is held up by other work does not hold up the call."""
 
 _pool: ThreadPoolExecutor | None = None
 
 
-def share_out(kernel, n_rows: int, cost: int, *arguments) -> None:
+def n_threads() -> int:
+    """Return the number of threads that kernels called from this thread use."""
+    return numba.get_num_threads()
+
+
+@contextmanager
+def limited_to(n: int):
+    """Let kernels called from this thread use `n` threads, at most NUMBA_NUM_THREADS, inside a ``with`` block."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(n)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
+def share_out(kernel, n_rows: int, cost: float, *arguments) -> None:
     """Call ``kernel(first, last, *arguments)`` for runs of rows that together are 0 … n_rows - 1, on all threads.
 
-    `cost` is a rough count of the vector instructions that one row takes. The kernel must give the same result however the
+    `cost` is roughly how many nanoseconds one row takes. The kernel must give the same result however the
     rows are cut into runs.
     """
-    n_threads = min(numba.get_num_threads(), 1 + n_rows * cost // ROUGH_COST_WORTH_A_THREAD, n_rows)
+    n_threads = min(numba.get_num_threads(), 1 + int(n_rows * cost / WORTH_A_THREAD), n_rows)
     if n_threads <= 1:
         kernel(0, n_rows, *arguments)
         return

@@ -5,22 +5,22 @@ from numba import float32, njit
 
 from fastbm.kernels.draw_cpu import ONE, SMALLEST_LOGIT, draw_logits, exp_negative, fill_random_words, store_states
 from fastbm.kernels.inputs_cpu import follow, start_from_zero
-from fastbm.kernels.threads_cpu import share_out
+from fastbm.kernels.threads_cpu import COST_OF_A_COUPLING, COST_OF_A_DRAW, share_out
 
 
 def logits(states, couplings, bias, beta, out, *, exponent):
-    cost = couplings.size // 32
+    cost = COST_OF_A_COUPLING * couplings.size
     share_out(run_logits, states.shape[0], cost, states, couplings, bias, beta, out, np.float32(2.0**-exponent))
 
 
 def draw(states, logits, free, *, key, first_chain, update):
-    cost = logits.shape[1] // 2
+    cost = COST_OF_A_DRAW * logits.shape[1]
     sweep, block = divmod(update, 2)
     share_out(run_draw, states.shape[0], cost, states, logits, free, key[0], key[1], first_chain, sweep, block)
 
 
 def probabilities(logits, out):
-    share_out(run_probabilities, logits.shape[0], logits.shape[1] // 2, logits, out)
+    share_out(run_probabilities, logits.shape[0], logits.shape[1], logits, out)
 
 
 @njit(nogil=True, cache=True)

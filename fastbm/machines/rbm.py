@@ -84,11 +84,12 @@ def all_free(n_units: int):
 
 def row_logits(machine: RBM, exact: RoundedRBM, rows):
     """Return hidden logits (n, padded(n_hidden)) float32 given rows: exact for packed states, in float32 for grey values."""
-    logits = np.zeros((rows.shape[0], exact.hidden_bias.size), np.float32)
+    logits = np.empty((rows.shape[0], exact.hidden_bias.size), np.float32)
     if chain.is_packed(rows):
         kernels.logits(rows, exact.to_hidden, exact.hidden_bias, UNTEMPERED, logits, exponent=exact.exponent)
     else:
-        logits[:, : len(machine.hidden_bias)] = hidden_logits(machine, rows)
+        weights = np.ascontiguousarray(machine.weights, np.float32)
+        kernels.grey_logits(rows, weights, exact.hidden_bias, logits)
     return logits
 
 

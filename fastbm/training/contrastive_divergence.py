@@ -87,11 +87,8 @@ def _gradient(machine: RBM, rows, positive, visible, negative) -> tuple[RBM, Inf
     n_hidden = len(machine.hidden_bias)
     gradient = RBM(*(np.zeros_like(array) for array in machine))
     positive, negative = _probabilities(positive), _probabilities(negative)
-    if chain.is_packed(rows):
-        kernels.statistics(rows, positive, gradient.weights, gradient.visible_bias, weight=1 / rows.shape[0])
-    else:
-        gradient.weights[...] = rows.T @ positive[:, :n_hidden] / np.float32(rows.shape[0])
-        gradient.visible_bias[...] = rows.mean(axis=0, dtype=np.float64)
+    statistics = kernels.statistics if chain.is_packed(rows) else kernels.grey_statistics
+    statistics(rows, positive, gradient.weights, gradient.visible_bias, weight=1 / rows.shape[0])
     kernels.statistics(visible, negative, gradient.weights, gradient.visible_bias, weight=-1 / visible.shape[0])
     info = Info(*(side[:, :n_hidden].mean(axis=0, dtype=np.float64) for side in (positive, negative)))
     gradient.hidden_bias[...] = info.positive - info.negative

@@ -1,0 +1,64 @@
+"""Block Gibbs sampling of restricted Boltzmann machines: chains that advance by a few sweeps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fastbm.commands import bench, peers
+from fastbm.machines.rbm import RBM
+
+shapes = pytest.mark.parametrize("shape", bench.SHAPES, ids=str)
+every_peer = pytest.mark.parametrize("peer", peers.GIBBS)
+
+
+@pytest.fixture
+def measure(benchmark, quick):
+    """A function that measures a run of a few sweeps; returns visible states."""
+
+    def measure(run, shape):
+        n_steps = 5 if quick else max(5, 5000 // shape.n_chains)
+        benchmark.group = f"gibbs-{shape}"
+        benchmark.extra_info["chain_steps"] = n_steps * shape.n_chains
+        run(1)
+        return np.asarray(benchmark(run, n_steps))
+
+    return measure
+
+
+def peer_run(name, machine, chains):
+    run = bench.peer_gibbs(name, machine, chains)
+    return pytest.skip(f"{name}: {run}") if isinstance(run, str) else run
+
+
+@shapes
+def test_fastbm(shape, device, sampled, measure):
+    assert device == "cpu"
+    assert measure(bench.fastbm_gibbs(*sampled(shape)), shape).shape == (shape.n_chains, shape.n_visible)
+
+
+@shapes
+@every_peer
+def test_peer(shape, peer, sampled, measure):
+    run = peer_run(peer, *sampled(shape))
+    assert measure(run, shape).shape == (shape.n_chains, shape.n_visible)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A machine whose units' means depend on every parameter, and 1,024 chains."""
+    rng = np.random.default_rng(0)
+    machine = RBM(*(rng.normal(0, 1, shape).astype(np.float32) for shape in [(64, 32), 64, 32]))
+    machine.weights[...] *= 0.3
+    return machine, bench.burnt_in(machine, np.eye(64), 1024)
+
+
+@every_peer
+def test_a_peer_samples_the_same_distribution(peer, small):
+    """The units' means after five sweeps from the same chains, each within five standard errors."""
+    machine, chains = small
+    theirs = np.asarray(peer_run(peer, machine, chains)(5)).mean(axis=0)
+    ours = bench.fastbm_gibbs(machine, chains)(5).mean(axis=0)
+    mean = (ours + theirs) / 2
+    error = np.sqrt(2 * mean * (1 - mean) / 1024)
+    np.testing.assert_array_less(np.abs(ours - theirs), 5 * error + 5 / 1024)

@@ -1,0 +1,70 @@
+"""Rows of real numbers, mostly zero in practice: sums in a fixed order, which no number of threads can change.
+
+A matrix product of BLAS rounds differently with its number of threads, and its threads and ours would wait for each other.
+"""
+
+import numpy as np
+from numba import float32, njit
+
+from fastbm.kernels.threads_cpu import COST_OF_A_COUPLING, share_out
+
+
+def grey_logits(rows, weights, bias, out):
+    cost = 4 * COST_OF_A_COUPLING * weights.size
+    share_out(run_grey_logits, rows.shape[0], cost, rows, weights, bias, out)
+
+
+def grey_statistics(rows, values, out, totals, *, weight):
+    cost = 4 * COST_OF_A_COUPLING * rows.shape[0] * values.shape[1]
+    columns = np.ascontiguousarray(rows.T)
+    share_out(run_grey_statistics, out.shape[0], cost, columns, values, out, totals, np.float32(weight))
+
+
+@njit(nogil=True, cache=True)
+def run_grey_logits(first, last, rows, weights, bias, out):
+    units = np.empty(rows.shape[1], np.int64)
+    for row in range(first, last):
+        sums = out[row]
+        for unit in range(bias.size):
+            sums[unit] = float32(0)
+        add_multiples(sums[: weights.shape[1]], rows[row], weights, units)
+        for unit in range(bias.size):
+            sums[unit] += bias[unit]
+
+
+@njit(nogil=True, cache=True)
+def run_grey_statistics(first, last, columns, values, out, totals, weight):
+    rows, sums = np.empty(columns.shape[1], np.int64), np.empty(out.shape[1], np.float32)
+    for unit in range(first, last):
+        for column in range(sums.size):
+            sums[column] = float32(0)
+        add_multiples(sums, columns[unit], values, rows)
+        for column in range(sums.size):
+            out[unit, column] += weight * sums[column]
+        total = float32(0)
+        for row in range(columns.shape[1]):
+            total += columns[unit, row]
+        totals[unit] += weight * total
+
+
+@njit
+def add_multiples(sums, factors, vectors, listed):
+    """sums += Σ_k factors[k] · vectors[k], in the order of k, zero factors left out; `listed` is scratch for indices."""
+    count = 0
+    for k in range(factors.size):
+        listed[count] = k
+        count += factors[k] != float32(0)
+    done = 0
+    while done + 4 <= count:
+        a, b, c, d = listed[done], listed[done + 1], listed[done + 2], listed[done + 3]
+        fa, fb, fc, fd = factors[a], factors[b], factors[c], factors[d]
+        va, vb, vc, vd = vectors[a], vectors[b], vectors[c], vectors[d]
+        for j in range(sums.size):
+            sums[j] = (((sums[j] + fa * va[j]) + fb * vb[j]) + fc * vc[j]) + fd * vd[j]
+        done += 4
+    while done < count:
+        a = listed[done]
+        fa, va = factors[a], vectors[a]
+        for j in range(sums.size):
+            sums[j] += fa * va[j]
+        done += 1

@@ -1,0 +1,167 @@
+"""Pictures of a machine on images: weights, reconstructions, samples, and all three on one page."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def plot_images(images, *, image_shape=None, n_columns=None, limits=None, cmap="gray_r", title=None, ax=None):
+    """Draw rows as images, side by side in one frame.
+
+    Parameters
+    ----------
+    images : array-like of shape (n_images, n_pixels)
+    image_shape : (int, int), default=None
+        Height and width; a square when None.
+    n_columns : int, default=None
+        Images in a row; about as many as rows when None.
+    limits : (float, float), default=None
+        Values drawn as the ends of the colour map; (0, 1) when None.
+    cmap : str, default="gray_r"
+        Matplotlib's name of a colour map.
+    title : str, default=None
+    ax : matplotlib Axes, default=None
+        Where to draw; a new figure when None.
+
+    Returns
+    -------
+    ax : matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        When the pixels do not make an image of `image_shape`.
+    """
+    images = np.asarray(images, float)
+    height, width = _shape_of(images, image_shape)
+    n_columns = n_columns or math.ceil(math.sqrt(len(images)))
+    n_rows = math.ceil(len(images) / n_columns)
+    page = np.full((n_rows * (height + 1) + 1, n_columns * (width + 1) + 1), np.nan)
+    for index, image in enumerate(images):
+        row, column = divmod(index, n_columns)
+        top, left = row * (height + 1) + 1, column * (width + 1) + 1
+        page[top : top + height, left : left + width] = image.reshape(height, width)
+    ax = _figure().subplots() if ax is None else ax
+    ax.set_facecolor("#8faadc")  # seen between the images
+    low, high = limits or (0.0, 1.0)
+    ax.imshow(np.ma.masked_invalid(page), cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
+    ax.set(xticks=[], yticks=[], title=title or "")
+    return ax
+
+
+def plot_weights(machine, *, image_shape=None, n_units=64, title=None, ax=None):
+    """Draw the weights of the hidden units with the largest ones as images; red excites, blue inhibits.
+
+    Parameters
+    ----------
+    machine : BernoulliRBM
+        Fitted to rows that are images.
+    image_shape : (int, int), default=None
+        Height and width; a square when None.
+    n_units : int, default=64
+        At most so many units are drawn.
+    title : str, default=None
+    ax : matplotlib Axes, default=None
+
+    Returns
+    -------
+    ax : matplotlib Axes
+    """
+    strongest = np.argsort(-np.linalg.norm(machine.components_, axis=1), kind="stable")[:n_units]
+    weights = machine.components_[np.sort(strongest)]
+    limit = max(float(np.percentile(np.abs(weights), 99.5)), 1e-12)
+    title = title or f"weights of {len(weights)} of {len(machine.components_)} hidden units"
+    return plot_images(weights, image_shape=image_shape, limits=(-limit, limit), cmap="RdBu_r", title=title, ax=ax)
+
+
+def plot_reconstructions(machine, X, *, image_shape=None, n_columns=10, title=None, ax=None):
+    """Draw rows of `X` above their reconstructions.
+
+    Parameters
+    ----------
+    machine : BernoulliRBM
+    X : array-like of shape (n_samples, n_features)
+        Rows that are images.
+    image_shape : (int, int), default=None
+        Height and width; a square when None.
+    n_columns : int, default=10
+        Pairs in a row.
+    title : str, default=None
+    ax : matplotlib Axes, default=None
+
+    Returns
+    -------
+    ax : matplotlib Axes
+    """
+    X = np.asarray(X)
+    pairs = []
+    for start in range(0, len(X), n_columns):
+        rows = X[start : start + n_columns]
+        blank = np.full((n_columns - len(rows), X.shape[1]), np.nan)
+        pairs += [rows, blank, machine.reconstruct(rows), blank]
+    title = title or "images, and below each its reconstruction"
+    return plot_images(np.concatenate(pairs), image_shape=image_shape, n_columns=n_columns, title=title, ax=ax)
+
+
+def plot_samples(samples, *, image_shape=None, title="samples", ax=None):
+    """Draw samples as images.
+
+    Parameters
+    ----------
+    samples : array-like of shape (n_samples, n_features)
+        States, or probabilities.
+    image_shape : (int, int), default=None
+        Height and width; a square when None.
+    title : str, default="samples"
+    ax : matplotlib Axes, default=None
+
+    Returns
+    -------
+    ax : matplotlib Axes
+    """
+    return plot_images(samples, image_shape=image_shape, title=title, ax=ax)
+
+
+def plot_machine(machine, X, samples, *, image_shape=None):
+    """Draw the weights of a machine, reconstructions of `X`, and samples, on one page.
+
+    Parameters
+    ----------
+    machine : BernoulliRBM
+    X : array-like of shape (n_samples, n_features)
+        Rows that are images, best ones that were not trained on.
+    samples : array-like of shape (n_samples, n_features)
+    image_shape : (int, int), default=None
+        Height and width; a square when None.
+
+    Returns
+    -------
+    figure : matplotlib Figure
+        Its ``savefig`` writes it.
+    """
+    figure = _figure(figsize=(15, 5.4), dpi=110)
+    left, middle, right = figure.subplots(1, 3)
+    plot_weights(machine, image_shape=image_shape, ax=left)
+    plot_reconstructions(machine, X, image_shape=image_shape, ax=middle)
+    plot_samples(samples, image_shape=image_shape, title="samples from fair coins", ax=right)
+    return figure
+
+
+def _figure(**options):
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError('fastbm.plotting needs matplotlib: pip install "fastbm[plot]"') from error
+    return Figure(layout="constrained", **options)
+
+
+def _shape_of(images, image_shape):
+    if images.ndim != 2 or len(images) == 0:
+        raise ValueError(f"images must have shape (n_images, n_pixels), got shape {images.shape}")
+    side = math.isqrt(images.shape[1])
+    height, width = image_shape or (side, side)
+    if height * width != images.shape[1]:
+        raise ValueError(f"image_shape {(height, width)} does not hold the {images.shape[1]} pixels of an image")
+    return height, width

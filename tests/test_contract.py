@@ -1,0 +1,99 @@
+"""Rung 7: what every estimator must pass, on every device: scikit-learn's checks, and scikit-learn's own tests of its twin."""
+
+from __future__ import annotations
+
+import types
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sklearn.neural_network
+from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
+
+from fastbm import BernoulliRBM
+
+ESTIMATORS = [
+    BernoulliRBM(n_components=5, n_iter=2),
+    BernoulliRBM(n_components=5, n_iter=2, algorithm="cd", momentum=0.5, l2=1e-3, learning_rate_schedule="linear"),
+    BernoulliRBM(n_components=5, n_iter=2, n_chains=3, n_gibbs_steps=2, l1=1e-3),
+]
+OUT_OF_REACH = {
+    "test_fit_gibbs": "pins the numbers of NumPy's generator",
+    "test_transform": "calls a private method",
+    "test_sample_hiddens": "calls a private method",
+}
+
+
+def check_ids():
+    for number, estimator in enumerate(ESTIMATORS):
+        for made, check in estimator_checks_generator(estimator, legacy=True):
+            yield pytest.param(made, check, id=f"{number}-{getattr(check, 'func', check).__name__}")
+
+
+@pytest.mark.filterwarnings("ignore")  # scikit-learn's checks feed values outside [0, 1]
+@pytest.mark.parametrize(("estimator", "check"), list(check_ids()))
+def test_scikit_learn_check(estimator, check, device_name):
+    check(estimator.set_params(device=device_name))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_check_estimator_passes_all_that_scikit_learns_own_passes():
+    def passed(estimator):
+        results = check_estimator(estimator, on_fail=None)
+        assert len(results) > 40
+        return {result["check_name"] for result in results if result["status"] == "passed"}
+
+    assert passed(BernoulliRBM()) >= passed(sklearn.neural_network.BernoulliRBM())
+
+
+def scikit_learns_tests():
+    """The installed test file of scikit-learn's BernoulliRBM as a module whose BernoulliRBM is fastbm's."""
+    path = Path(sklearn.neural_network.__file__).parent / "tests" / "test_rbm.py"
+    source = path.read_text()
+    line = "from sklearn.neural_network import BernoulliRBM"
+    assert source.count(line) == 1
+    module = types.ModuleType("scikit_learns_test_rbm")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(compile(source.replace(line, "from fastbm import BernoulliRBM"), str(path), "exec"), vars(module))
+    assert module.BernoulliRBM is BernoulliRBM
+    return module
+
+
+def cases():
+    """Every test of that file, once for each of its parameters."""
+    for name, function in vars(scikit_learns_tests()).items():
+        if name.startswith("test_"):
+            marks = [mark for mark in getattr(function, "pytestmark", []) if mark.name == "parametrize"]
+            assert len(marks) <= 1
+            names, values = (marks[0].args[0].replace(" ", "").split(","), marks[0].args[1]) if marks else ([], [()])
+            for number, value in enumerate(values):
+                value = value if len(names) > 1 else [value] if names else []
+                yield pytest.param(name, function, dict(zip(names, value, strict=True)), id=f"{name}-{number}")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("name", "function", "arguments"), list(cases()))
+def test_scikit_learns_own(name, function, arguments, request):
+    if name in OUT_OF_REACH:
+        pytest.skip(OUT_OF_REACH[name])
+    if "capsys" in function.__code__.co_varnames[: function.__code__.co_argcount]:
+        arguments = arguments | {"capsys": request.getfixturevalue("capsys")}
+    function(**arguments)
+
+
+def test_scikit_learns_own_are_all_there():
+    names = {case.values[0] for case in cases()}
+    assert set(OUT_OF_REACH) < names
+    assert len(names) >= 13
+
+
+def test_fixed_bugs_of_other_libraries_stay_fixed():
+    """Constant pixels, rows of the batch's size, wild data: no NaN anywhere."""
+    X = np.zeros((20, 5))
+    X[:, 1] = 1.0
+    for estimator in ESTIMATORS:
+        machine = type(estimator)(**estimator.get_params() | {"n_iter": 300, "learning_rate": 1.0}).fit(X)
+        assert np.isfinite(machine.components_).all()
+        assert np.isfinite(machine.score_samples(X)).all()

@@ -1,0 +1,74 @@
+"""Pictures: what is drawn is where it should be."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from fastbm import BernoulliRBM, plotting
+
+
+@pytest.fixture(scope="module")
+def machine(digits):
+    return BernoulliRBM(12, n_iter=1, random_state=0).fit(digits[0][:100])
+
+
+def drawn(ax):
+    return ax.images[0].get_array()
+
+
+def test_images_stand_in_rows():
+    images = np.arange(3 * 6).reshape(3, 6) / 18
+    page = drawn(plotting.plot_images(images, image_shape=(2, 3), n_columns=2, title="three"))
+    assert page.shape == (2 * 3 + 1, 2 * 4 + 1)
+    np.testing.assert_allclose(page[1:3, 1:4], images[0].reshape(2, 3))
+    np.testing.assert_allclose(page[1:3, 5:8], images[1].reshape(2, 3))
+    np.testing.assert_allclose(page[4:6, 1:4], images[2].reshape(2, 3))
+    assert np.ma.getmaskarray(page)[4:6, 5:8].all()
+    assert np.ma.getmaskarray(page)[0].all()
+
+
+def test_weights_are_symmetric_in_colour(machine):
+    ax = plotting.plot_weights(machine, n_units=9)
+    low, high = ax.images[0].get_clim()
+    assert low == -high < 0
+    assert drawn(ax).shape == (3 * 9 + 1, 3 * 9 + 1)
+    assert ax.get_title() == "weights of 9 of 12 hidden units"
+
+
+def test_reconstructions_stand_below_their_images(machine, digits):
+    X = digits[1][:7]
+    page = drawn(plotting.plot_reconstructions(machine, X, n_columns=5))
+    assert page.shape == (4 * 9 + 1, 5 * 9 + 1)
+    np.testing.assert_allclose(page[1:9, 10:18], X[1].reshape(8, 8))
+    np.testing.assert_allclose(page[10:18, 10:18], machine.reconstruct(X)[1].reshape(8, 8))
+    np.testing.assert_allclose(page[19:27, 1:9], X[5].reshape(8, 8))
+    assert np.ma.getmaskarray(page)[19:27, 28:36].all()
+
+
+def test_all_on_one_page(machine, digits, tmp_path):
+    figure = plotting.plot_machine(machine, digits[1][:20], machine.sample(16, n_steps=10))
+    figure.savefig(tmp_path / "page.png")
+    assert (tmp_path / "page.png").read_bytes()[:4] == b"\x89PNG"
+    assert len(figure.axes) == 3
+
+
+def test_axes_of_the_users_own(machine, digits):
+    from matplotlib.figure import Figure
+
+    ax = Figure().subplots()
+    assert plotting.plot_samples(digits[0][:4], ax=ax) is ax
+
+
+@pytest.mark.parametrize("images", [np.zeros(64), np.zeros((0, 64)), np.zeros((2, 63))])
+def test_what_is_no_image(images):
+    with pytest.raises(ValueError, match="images must have shape|image_shape"):
+        plotting.plot_images(images)
+
+
+def test_without_matplotlib(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r'pip install "fastbm\[plot\]"'):
+        plotting.plot_images(np.zeros((1, 64)))

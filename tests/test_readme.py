@@ -1,0 +1,40 @@
+"""README: its Python examples run, in their order, and its commands are the ones that are promised."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+COMMANDS = [
+    'python3 -m venv .venv && .venv/bin/pip install ".[plot]" && .venv/bin/python -m fastbm demo',
+    'python3 -m venv .venv && .venv/bin/pip install -e ".[test]" && .venv/bin/pytest',
+]
+
+
+def python_blocks(text: str) -> list[str]:
+    """Return the Python blocks, each after as many empty lines as make its line numbers those of the text."""
+    return ["\n" * text.count("\n", 0, block.start(1)) + block[1] for block in PYTHON_BLOCK.finditer(text)]
+
+
+def test_blocks_are_found_where_they_stand():
+    text = "# Title\n```python\na = 1\n```\n```bash\nls\n```\n```python\nb = 2\n```\n"
+    assert python_blocks(text) == ["\n\na = 1\n", "\n" * 8 + "b = 2\n"]
+
+
+def test_the_python_blocks_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    blocks = python_blocks(README.read_text(encoding="utf-8"))
+    assert blocks, "README.md has no ```python block"
+    names = {"__name__": "__main__"}
+    for block in blocks:
+        exec(compile(block, str(README), "exec", dont_inherit=True), names)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_are_there(command):
+    assert command in README.read_text(encoding="utf-8")
