@@ -211,11 +211,17 @@ def draw(logits: np.ndarray, words: np.ndarray) -> np.ndarray:
     return likely != unlikely_taken
 
 
+def mean(logits: np.ndarray) -> np.ndarray:
+    """Return the probability that units with float32 `logits` are on, by the chain's exponential; relative error 2e-7."""
+    e = exp_negative(np.maximum(-np.abs(logits), SMALLEST_LOGIT))
+    return np.where(logits > 0, ONE, e) / (ONE + e)
+
+
 # ----------------------------------------------------------------------------------------------------------- sweeps
 
 
 def gibbs(
-    visible, hidden, to_hidden, to_visible, visible_bias, hidden_bias, beta, visible_free, hidden_free,
+    visible, hidden, to_hidden, to_visible, visible_bias, hidden_bias, beta, visible_free, hidden_free, hidden_means,
     *, exponent, key, first_chain, start, stop,
 ):  # fmt: skip
     """Block Gibbs sampling of restricted Boltzmann machines: the reference of ``fastbm.kernels.gibbs``.
@@ -232,5 +238,7 @@ def gibbs(
             source, couplings, bias, free, target = hidden, to_visible, visible_bias, visible_free, visible
         inputs = unpack(source, couplings.shape[0], np.float64) @ couplings  # float64 sums of integers are exact
         logits = logit(inputs.astype(np.int32), bias, beta, exponent)
+        if block == 0 and hidden_means.size:
+            hidden_means[:] = mean(logits)
         states = pack(draw(logits, random_words(bias.size, chains, sweep, block, key)))
         target[:] = (states & free) | (target & ~free)

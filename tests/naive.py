@@ -117,6 +117,7 @@ def reference_arguments(weights, visible_bias, hidden_bias, visible, hidden):
         "beta": np.ones(1, np.float32),
         "visible_free": chain.pack(np.ones((1, n_visible))),
         "hidden_free": chain.pack(np.ones((1, n_hidden))),
+        "hidden_means": np.zeros((visible.shape[0], chain.padded(n_hidden)), np.float32),
         "exponent": exponent,
     }
 

@@ -156,11 +156,13 @@ def test_cd_draws_are_the_chain(digits):
     state = contrastive_divergence.init(RBM(*(array.copy() for array in machine)), 7)
     visible, hidden = chain.pack(X), chain.pack(np.zeros((7, 20)))
     arguments = naive.reference_arguments(*machine, visible, hidden)
-    chain.gibbs(**arguments, key=KEY, first_chain=0, start=0, stop=6)
+    chain.gibbs(**arguments, key=KEY, first_chain=0, start=2, stop=9)
     state, _ = contrastive_divergence.step(
         state, minibatches.prepare(X), key=KEY, persistent=False, n_steps=3, learning_rate=0.1, momentum=0.0, l1=0.0, l2=0.0
     )
     np.testing.assert_array_equal(state.chains.visible, visible)
+    np.testing.assert_array_equal(state.chains.hidden, hidden)
+    assert state.chains.updates == 9
 
 
 def test_training_chains_are_the_sampling_chain(digits):

@@ -38,10 +38,10 @@ def machine(n_visible, n_hidden, n_chains, *, scale=0.5, beta="one", clamp="none
 
 
 def run(function, arguments, **numbers):
-    """Run a gibbs function on copies; return the visible and hidden states."""
+    """Run a gibbs function on copies; return visible and hidden states, and hidden means."""
     arguments = {name: array.copy() for name, array in arguments.items()}
     function(**arguments, **numbers)
-    return arguments["visible"], arguments["hidden"]
+    return arguments["visible"], arguments["hidden"], arguments["hidden_means"]
 
 
 def assert_same_chain(arguments, **numbers):
@@ -89,24 +89,21 @@ class TestGibbs:
         arguments, exponent = machine(33, 17, 4)
         arguments["visible_free"] = np.zeros((1, 1), np.uint64)
         before = arguments["visible"].copy()
-        after, _ = run(kernels.gibbs, arguments, exponent=exponent, key=KEY, first_chain=0, start=0, stop=6)
+        after, *_ = run(kernels.gibbs, arguments, exponent=exponent, key=KEY, first_chain=0, start=0, stop=6)
         np.testing.assert_array_equal(after, before)
 
 
 class TestHalves:
     @pytest.mark.parametrize("beta", ["one", "each"])
     @pytest.mark.parametrize("size", SIZES)
-    def test_logits_draw_and_probabilities(self, size, beta, n_threads):
+    def test_infer_and_draw(self, size, beta, n_threads):
         arguments, exponent = machine(*size, 17, beta=beta)
         states, couplings, bias = arguments["visible"], arguments["to_hidden"], arguments["hidden_bias"]
-        logits = np.empty((17, bias.size), np.float32)
-        kernels.logits(states, couplings, bias, arguments["beta"], logits, exponent=exponent)
+        logits, means = (np.empty((17, bias.size), np.float32) for _ in range(2))
+        kernels.infer(states, couplings, bias, arguments["beta"], logits, means, exponent=exponent)
         inputs = chain.unpack(states, size[0], np.int64) @ couplings
         np.testing.assert_array_equal(logits, chain.logit(inputs.astype(np.int32), bias, arguments["beta"], exponent))
-
-        probabilities = np.empty_like(logits)
-        kernels.probabilities(logits, probabilities)
-        np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-logits.astype(np.float64))), rtol=2e-7)
+        np.testing.assert_array_equal(means, chain.mean(logits))
 
         drawn = arguments["hidden"].copy()
         kernels.draw(drawn, logits, arguments["hidden_free"], key=KEY, first_chain=3, update=10)
@@ -115,12 +112,13 @@ class TestHalves:
 
     def test_together_they_are_an_update(self):
         arguments, exponent = machine(65, 130, 17)
-        _, hidden = run(kernels.gibbs, arguments, exponent=exponent, key=KEY, first_chain=2, start=6, stop=7)
-        logits = np.empty((17, arguments["hidden_bias"].size), np.float32)
+        _, hidden, means = run(kernels.gibbs, arguments, exponent=exponent, key=KEY, first_chain=2, start=6, stop=7)
+        logits, inferred = (np.empty((17, arguments["hidden_bias"].size), np.float32) for _ in range(2))
         bias, beta = arguments["hidden_bias"], arguments["beta"]
-        kernels.logits(arguments["visible"], arguments["to_hidden"], bias, beta, logits, exponent=exponent)
+        kernels.infer(arguments["visible"], arguments["to_hidden"], bias, beta, logits, inferred, exponent=exponent)
         kernels.draw(arguments["hidden"], logits, arguments["hidden_free"], key=KEY, first_chain=2, update=6)
         np.testing.assert_array_equal(arguments["hidden"], hidden)
+        np.testing.assert_array_equal(inferred, means)
 
 
 @pytest.mark.parametrize("n_rows", [1, 17, 130])
@@ -142,29 +140,46 @@ def test_statistics_equal_the_naive_sum(size, n_rows, n_threads):
 @pytest.mark.parametrize("size", SIZES)
 def test_rounding_equals_reference(size, scale, dtype, n_threads):
     weights = (np.random.default_rng(2).normal(size=size) * scale).astype(dtype)
-    to_hidden, to_visible, exponent = kernels.round_couplings(weights)
     rounded, expected = chain.round_couplings(weights)
-    assert exponent == expected
-    np.testing.assert_array_equal(to_hidden[:, : size[1]], rounded)
-    np.testing.assert_array_equal(to_visible[:, : size[0]], rounded.T)
-    assert to_hidden.shape == (size[0], chain.padded(size[1]))
-    assert to_visible.shape == (size[1], chain.padded(size[0]))
-    assert not to_hidden[:, size[1] :].any()
-    assert not to_visible[:, size[0] :].any()
+    for guess in (None, expected, expected - 1, min(expected + 1, 24), 8, 24):
+        to_hidden, to_visible, exponent = round_anew(weights, guess)
+        assert exponent == expected
+        np.testing.assert_array_equal(to_hidden[:, : size[1]], rounded)
+        np.testing.assert_array_equal(to_visible[:, : size[0]], rounded.T)
+        assert not to_hidden[:, size[1] :].any()
+        assert not to_visible[:, size[0] :].any()
+
+
+def round_anew(weights, guess):
+    """Round into new arrays; return both and the exponent."""
+    to_hidden = kernels.zeros((weights.shape[0], chain.padded(weights.shape[1])), np.int32)
+    to_visible = kernels.zeros((weights.shape[1], chain.padded(weights.shape[0])), np.int32)
+    return to_hidden, to_visible, kernels.round_couplings(weights, to_hidden, to_visible, guess=guess)
 
 
 @pytest.mark.parametrize("value", [7.99999999, 8.0, 15.9999999, 16.0, 31.9])
 def test_rounding_at_the_border_of_an_exponent(value):
     weights = np.array([[value]])
-    assert kernels.round_couplings(weights)[2] == chain.round_couplings(weights)[1]
+    expected = chain.round_couplings(weights)[1]
+    assert all(round_anew(weights, guess)[2] == expected for guess in (None, *range(8, 25)))
 
 
+@pytest.mark.parametrize("guess", [None, 8, 24])
 @pytest.mark.parametrize(("value", "message"), [(np.nan, "NaN"), (-np.inf, "infinity"), (6e5, "524288"), (1e300, "524288")])
-def test_rounding_refuses(value, message):
+def test_rounding_refuses(value, message, guess):
     weights = np.zeros((33, 17))
     weights[5, 16] = value
     with pytest.raises(ValueError, match=message):
-        kernels.round_couplings(weights)
+        round_anew(weights, guess)
+
+
+def test_zeros_are_aligned():
+    for shape in ((1,), (3, 5), (784, 512)):
+        array = kernels.zeros(shape, np.int32)
+        assert array.shape == shape
+        assert array.ctypes.data % 64 == 0
+        assert array.flags.c_contiguous
+        assert not array.any()
 
 
 class TestThreads:
@@ -195,8 +210,9 @@ def test_grey_kernels_equal_the_naive_sums(size, n_rows, n_threads):
     weights = rng.normal(size=size).astype(np.float32)
     bias = np.zeros(chain.padded(size[1]), np.float32)
     bias[: size[1]] = rng.normal(size=size[1])
-    logits = np.empty((n_rows, bias.size), np.float32)
-    kernels.grey_logits(rows, weights, bias, logits)
+    logits, means = (np.empty((n_rows, bias.size), np.float32) for _ in range(2))
+    kernels.grey_infer(rows, weights, bias, logits, means)
+    np.testing.assert_array_equal(means, chain.mean(logits))
     np.testing.assert_array_equal(logits[:, : size[1]], naive.ordered_product(rows, weights) + bias[: size[1]])
     assert not logits[:, size[1] :].any()
 

@@ -10,7 +10,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastbm import chain
 from fastbm.estimators import _validation
-from fastbm.machines import rbm
 from fastbm.machines.rbm import RBM
 from fastbm.training.contrastive_divergence import State
 
@@ -50,8 +49,7 @@ class FittedRBM(BaseEstimator):
         return _validation.check_rows(self, X, reset=False)
 
     def _set_fitted(self, state: State, *, seed, n_iter, dtype, features, device, gibbs_updates=0):
-        """Set all fitted attributes from a training state, after checking that its machine can be sampled."""
-        rbm.rounded(state.machine)
+        """Set all fitted attributes from a training state."""
         if "feature_names_in_" not in features and hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         for name, value in features.items():

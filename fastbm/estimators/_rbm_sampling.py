@@ -91,7 +91,7 @@ class RBMSampling(FittedRBM):
         key = chain.stream_key(self._seed, Purpose.GIBBS)
         machine = self._machine()
         exact = rbm.rounded(machine)
-        logits = rbm.row_logits(machine, exact, minibatches.prepare(X))
+        logits, _ = rbm.infer(machine, exact, minibatches.prepare(X))
         chains = rbm.start_at(exact, logits, key=key, update=start)
         chains = rbm.advance(exact, chains, 1, key=key, beta=rbm.UNTEMPERED)
         return chain.unpack(chains.visible, self.n_features_in_, self.components_.dtype)

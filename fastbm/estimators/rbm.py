@@ -17,6 +17,7 @@ from fastbm.estimators import _validation
 from fastbm.estimators._rbm_files import RBMFiles
 from fastbm.estimators._rbm_sampling import RBMSampling
 from fastbm.evaluation.pseudo_likelihood import pseudo_likelihood
+from fastbm.machines import rbm
 from fastbm.machines.rbm import RBM, Chains
 from fastbm.training import contrastive_divergence, minibatches, schedules
 
@@ -236,7 +237,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RBMSamplin
         machine = RBM(*(np.array(array, np.float32, order="C") for array in self._machine()))
         velocity = None if self._velocity is None else RBM(*(array.copy() for array in self._velocity))
         chains = Chains(self._visible_chains.copy(), chain.pack(self.h_samples_), self._updates)
-        return contrastive_divergence.State(machine, velocity, chains)
+        return contrastive_divergence.State(machine, rbm.rounded(machine), velocity, chains)
 
     def _update(self, state, rows, key, fraction):
         rate = self.learning_rate * schedules.factor(self.learning_rate_schedule, fraction)

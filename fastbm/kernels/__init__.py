@@ -14,43 +14,69 @@ kernel; importing this package imports none of them.
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from importlib import import_module
 from types import ModuleType
 
+import numpy as np
 
-def round_couplings(weights):
-    """Round couplings to integers in both orientations.
 
-    `weights` (n_visible, n_hidden) float32 or float64, C-contiguous. Returns couplings to the hidden units
-    (n_visible, padded(n_hidden)), to the visible units (n_hidden, padded(n_visible)), both new, and the exponent.
-    ValueError as in the reference, ``fastbm.chain.round_couplings``. Cost: three passes over the weights.
+def zeros(shape, dtype):
+    """Return zeros that begin at a boundary of 64 bytes, where vectors are loaded fastest."""
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    octets = np.zeros(size + 64, np.uint8)
+    begin = -octets.ctypes.data % 64
+    return octets[begin : begin + size].view(dtype).reshape(shape)
+
+
+def round_couplings(weights, to_hidden, to_visible, *, guess):
+    """Round couplings to integers in both orientations; return the exponent.
+
+    `weights` (n_visible, n_hidden) float32 or float64, C-contiguous. Written: `to_hidden` (n_visible, padded(n_hidden)) and
+    `to_visible` (n_hidden, padded(n_visible)), but not their padding. `guess` is an exponent that is likely to be right, or
+    None. Reference and errors: ``fastbm.chain.round_couplings``. Cost: one pass over the weights when the guess is right,
+    else three.
     """
-    return _cpu("rounding").round_couplings(weights)
+    return _cpu("rounding").round_couplings(weights, to_hidden, to_visible, guess=guess)
 
 
 def gibbs(
-    visible, hidden, to_hidden, to_visible, visible_bias, hidden_bias, beta, visible_free, hidden_free,
+    visible, hidden, to_hidden, to_visible, visible_bias, hidden_bias, beta, visible_free, hidden_free, hidden_means,
     *, exponent, key, first_chain, start, stop,
 ):  # fmt: skip
     """Run block updates `start` … `stop` - 1 of restricted Boltzmann machines; `visible` and `hidden` change in place.
 
     Update u is of sweep u // 2; even ones draw the hidden units given the visible, odd ones the visible given the hidden.
-    Counters used: (unit // 4, chain, u // 2, u % 2). Reference: ``fastbm.chain.gibbs``. Cost: for each unit that changes, or
-    at most for each unit that is on, one row of couplings is read; a random word and an exponential for each unit.
+    `hidden_means` (n_rows, padded(n_hidden)) float32 gets the probabilities that the last hidden states were drawn from; of
+    shape (0, 0) it gets none. Counters used: (unit // 4, chain, u // 2, u % 2). Reference: ``fastbm.chain.gibbs``. Cost: for
+    each unit that changes, or at most for each unit that is on, one row of couplings is read; a random word and an
+    exponential for each unit.
     """
     _cpu("gibbs").gibbs(
-        visible, hidden, to_hidden, to_visible, visible_bias, hidden_bias, beta, visible_free, hidden_free,
+        visible, hidden, to_hidden, to_visible, visible_bias, hidden_bias, beta, visible_free, hidden_free, hidden_means,
         exponent=exponent, key=key, first_chain=first_chain, start=start, stop=stop,
     )  # fmt: skip
 
 
-def logits(states, couplings, bias, beta, out, *, exponent):
-    """Write the logits of the units that `couplings` lead to, given packed states, into `out` (n_rows, bias.size) float32.
+def infer(states, couplings, bias, beta, logits, means, *, exponent):
+    """Write the logits and the means, given packed states, of the units that `couplings` lead to.
 
-    Reference: ``fastbm.chain.logit`` of the exact integer inputs. Cost: a row of couplings for each unit that is on.
+    `logits` and `means` (n_rows, bias.size) float32. Reference: ``fastbm.chain.logit`` of the exact integer inputs, and
+    ``fastbm.chain.mean``. Cost: a row of couplings and an exponential for each unit that is on.
     """
-    _cpu("update").logits(states, couplings, bias, beta, out, exponent=exponent)
+    _cpu("infer").infer(states, couplings, bias, beta, logits, means, exponent=exponent)
+
+
+def grey_infer(rows, weights, bias, logits, means):
+    """Write logits ``rows @ weights + bias`` and means of units given real numbers instead of states.
+
+    `rows` (n_rows, n_from) and `weights` (n_from, n_to) float32, C-contiguous; `bias` (padded(n_to),), `logits` and `means`
+    (n_rows, padded(n_to)) float32. Terms are added in the order of n_from, the bias last, each rounded to float32. Cost: a
+    row of weights for each number that is not 0.
+    """
+    _cpu("grey").grey_infer(rows, weights, bias, logits, means)
 
 
 def draw(states, logits, free, *, key, first_chain, update):
@@ -58,12 +84,7 @@ def draw(states, logits, free, *, key, first_chain, update):
 
     Counters used: (unit // 4, chain, update // 2, update % 2). Reference: ``fastbm.chain.draw``.
     """
-    _cpu("update").draw(states, logits, free, key=key, first_chain=first_chain, update=update)
-
-
-def probabilities(logits, out):
-    """Write the logistic function of `logits`, float32, into `out`, by the chain's exponential; relative error 2e-7."""
-    _cpu("update").probabilities(logits, out)
+    _cpu("infer").draw(states, logits, free, key=key, first_chain=first_chain, update=update)
 
 
 def statistics(states, values, out, totals, *, weight):
@@ -73,16 +94,6 @@ def statistics(states, values, out, totals, *, weight):
     added in their order, the sum is then multiplied by `weight`. Cost: a row of values for each unit that is on.
     """
     _cpu("statistics").statistics(states, values, out, totals, weight=weight)
-
-
-def grey_logits(rows, weights, bias, out):
-    """Write ``rows @ weights + bias`` into `out`: the logits of units given real numbers instead of states.
-
-    `rows` (n_rows, n_from) and `weights` (n_from, n_to) float32, C-contiguous; `bias` (padded(n_to),) and `out` (n_rows,
-    padded(n_to)) float32. Terms are added in the order of n_from, the bias last, each rounded to float32. Cost: a row of
-    weights for each number that is not 0.
-    """
-    _cpu("grey").grey_logits(rows, weights, bias, out)
 
 
 def grey_statistics(rows, values, out, totals, *, weight):

@@ -46,9 +46,9 @@ def is_on(logit, word):
     """The state, as 0 or 1, of a unit with this logit and this random word."""
     e = exp_negative(max(-abs(logit), SMALLEST_LOGIT))
     distance = float32(int32((word & uint32(0x7FFFFFFF)) | uint32(1))) * ULP
-    likely = logit > float32(0)
-    above = int32(word) < int32(0)
-    return np.uint8(likely != ((above == likely) and (distance * (ONE + e) < e)))
+    likely, above = int32(logit > float32(0)), int32(word >> uint32(31))
+    near = int32(distance * (ONE + e) < e)
+    return np.uint8(likely ^ (int32(1) ^ likely ^ above) & near)  # integers, because booleans vectorise less well
 
 
 @njit
@@ -63,17 +63,25 @@ def fill_random_words(words, chain_number, sweep, block, key0, key1):
 
 
 @njit
-def draw_inputs(on, inputs, words, bias, scale, beta):
-    """Draw a row of units from their integer inputs; `on` gets a byte a unit."""
+def draw(on, logits, words):
+    """Draw a row of units from their logits; `on` gets a byte a unit."""
     for unit in range(on.size):
-        on[unit] = is_on(float32(inputs[unit]) * scale + beta * bias[unit], words[unit])
+        on[unit] = is_on(logits[unit], words[unit])
+
+
+@njit(error_model="numpy")  # no test for a division by zero
+def write_means(means, logits):
+    """Write the probabilities that a row of units is on."""
+    for unit in range(means.size):
+        e = exp_negative(max(-abs(logits[unit]), SMALLEST_LOGIT))
+        means[unit] = (ONE if logits[unit] > float32(0) else e) / (ONE + e)
 
 
 @njit
-def draw_logits(on, logits, words):
-    """Draw a row of units from their logits."""
-    for unit in range(on.size):
-        on[unit] = is_on(logits[unit], words[unit])
+def write_logits(logits, inputs, bias, scale, beta):
+    """Write the logits of a row of units with these integer inputs."""
+    for unit in range(logits.size):
+        logits[unit] = float32(inputs[unit]) * scale + beta * bias[unit]
 
 
 @njit

@@ -6,12 +6,13 @@ A matrix product of BLAS rounds differently with its number of threads, and its 
 import numpy as np
 from numba import float32, njit
 
+from fastbm.kernels.draw_cpu import write_means
 from fastbm.kernels.threads_cpu import COST_OF_A_COUPLING, share_out
 
 
-def grey_logits(rows, weights, bias, out):
+def grey_infer(rows, weights, bias, logits, means):
     cost = 4 * COST_OF_A_COUPLING * weights.size
-    share_out(run_grey_logits, rows.shape[0], cost, rows, weights, bias, out)
+    share_out(run_grey_infer, rows.shape[0], cost, rows, weights, bias, logits, means)
 
 
 def grey_statistics(rows, values, out, totals, *, weight):
@@ -21,15 +22,16 @@ def grey_statistics(rows, values, out, totals, *, weight):
 
 
 @njit(nogil=True, cache=True)
-def run_grey_logits(first, last, rows, weights, bias, out):
+def run_grey_infer(first, last, rows, weights, bias, logits, means):
     units = np.empty(rows.shape[1], np.int64)
     for row in range(first, last):
-        sums = out[row]
+        sums = logits[row]
         for unit in range(bias.size):
             sums[unit] = float32(0)
         add_multiples(sums[: weights.shape[1]], rows[row], weights, units)
         for unit in range(bias.size):
             sums[unit] += bias[unit]
+        write_means(means[row], sums)
 
 
 @njit(nogil=True, cache=True)

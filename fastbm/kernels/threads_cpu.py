@@ -1,8 +1,8 @@
 """Threads for compiled kernels that release the GIL: rows are handed out in runs, and nobody waits in a spin.
 
 A pool of Python threads instead of numba's `prange`, because numba's layers abort a process that forks (libgomp) or that calls
-from two threads (workqueue), and libgomp's idle threads spin beside BLAS's; a call costs about 30 microseconds, so small work
-stays on the calling thread. The number of threads is numba's: NUMBA_NUM_THREADS or `numba.set_num_threads`.
+from two threads (workqueue), and libgomp's idle threads spin beside BLAS's. Waking a thread costs up to 100 microseconds, so
+small work stays on the calling thread. The number of threads is numba's: NUMBA_NUM_THREADS or `numba.set_num_threads`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import numba
 
-WORTH_A_THREAD = 50_000.0
+WORTH_A_THREAD = 100_000.0
 """Nanoseconds of work for which it is worth waking one more thread."""
 COST_OF_A_COUPLING = 0.015
 """Rough nanoseconds for each coupling when inputs are summed: a part of the units is on, and eight are added at once."""

@@ -15,6 +15,8 @@ from fastbm.units import bernoulli
 
 UNTEMPERED = np.ones(1, np.float32)
 """The kernels' `beta` for chains at inverse temperature 1."""
+NOWHERE = np.empty((0, 0), np.float32)
+"""The kernels' `hidden_means` when they are not wanted."""
 
 
 class RBM(NamedTuple):
@@ -52,7 +54,7 @@ class RoundedRBM(NamedTuple):
     to_visible: np.ndarray
     visible_bias: np.ndarray
     hidden_bias: np.ndarray
-    exponent: int
+    exponent: int | None
 
 
 class Chains(NamedTuple):
@@ -63,18 +65,22 @@ class Chains(NamedTuple):
     updates: int
 
 
-def rounded(machine: RBM) -> RoundedRBM:
-    """Round a machine for sampling; ValueError when its weights are too large or not finite."""
-    xp = namespace(machine.weights)
-    to_hidden, to_visible, exponent = kernels.round_couplings(xp.ascontiguousarray(machine.weights))
-    return RoundedRBM(to_hidden, to_visible, _bias(machine.visible_bias), _bias(machine.hidden_bias), exponent)
+def rounded(machine: RBM, previous: RoundedRBM | None = None) -> RoundedRBM:
+    """Round a machine for sampling; ValueError when its weights are too large or not finite.
 
-
-def _bias(bias):
-    xp = namespace(bias)
-    out = xp.zeros(chain.padded(bias.shape[0]), np.float32)
-    out[: bias.shape[0]] = bias
-    return out
+    With `previous`, a rounding of a machine of the same shape, its arrays are overwritten and its exponent is tried first.
+    """
+    n_visible, n_hidden = machine.weights.shape
+    if previous is None:
+        to_hidden = kernels.zeros((n_visible, chain.padded(n_hidden)), np.int32)
+        to_visible = kernels.zeros((n_hidden, chain.padded(n_visible)), np.int32)
+        biases = kernels.zeros(to_visible.shape[1:], np.float32), kernels.zeros(to_hidden.shape[1:], np.float32)
+        previous = RoundedRBM(to_hidden, to_visible, *biases, None)
+    weights = namespace(machine.weights).ascontiguousarray(machine.weights)
+    exponent = kernels.round_couplings(weights, previous.to_hidden, previous.to_visible, guess=previous.exponent)
+    previous.visible_bias[:n_visible] = machine.visible_bias
+    previous.hidden_bias[:n_hidden] = machine.hidden_bias
+    return previous._replace(exponent=exponent)
 
 
 def all_free(n_units: int):
@@ -82,15 +88,18 @@ def all_free(n_units: int):
     return chain.pack(np.ones((1, n_units), bool))
 
 
-def row_logits(machine: RBM, exact: RoundedRBM, rows):
-    """Return hidden logits (n, padded(n_hidden)) float32 given rows: exact for packed states, in float32 for grey values."""
-    logits = np.empty((rows.shape[0], exact.hidden_bias.size), np.float32)
+def infer(machine: RBM, exact: RoundedRBM, rows):
+    """Return logits and means of the hidden units given rows, both (n, padded(n_hidden)) float32.
+
+    Given packed states they are exact, by the rounded machine; given grey values they are float32 sums of the machine's.
+    """
+    logits, means = (kernels.zeros((rows.shape[0], exact.hidden_bias.size), np.float32) for _ in range(2))
     if chain.is_packed(rows):
-        kernels.logits(rows, exact.to_hidden, exact.hidden_bias, UNTEMPERED, logits, exponent=exact.exponent)
+        kernels.infer(rows, exact.to_hidden, exact.hidden_bias, UNTEMPERED, logits, means, exponent=exact.exponent)
     else:
         weights = np.ascontiguousarray(machine.weights, np.float32)
-        kernels.grey_logits(rows, weights, exact.hidden_bias, logits)
-    return logits
+        kernels.grey_infer(rows, weights, exact.hidden_bias, logits, means)
+    return logits, means
 
 
 def empty_chains(n_chains: int, n_visible: int, n_hidden: int) -> Chains:
@@ -107,18 +116,21 @@ def start_at(exact: RoundedRBM, logits, *, key, update: int) -> Chains:
     return chains._replace(updates=update + 1)
 
 
-def advance(machine: RoundedRBM, chains: Chains, n_updates: int, *, key, beta, visible_free=None, hidden_free=None) -> Chains:
+def advance(
+    machine: RoundedRBM, chains: Chains, n_updates: int, *, key, beta, visible_free=None, hidden_free=None, hidden_means=None
+) -> Chains:
     """Run `n_updates` more block updates of every chain, in place; two of them are a sweep.
 
     `beta` is float32 of shape (n_chains,) or (1,); `visible_free` and `hidden_free` are packed, 1 where a unit is not
-    clamped, shape (n_chains, words) or (1, words), or None where no unit is.
+    clamped, shape (n_chains, words) or (1, words), or None where no unit is; `hidden_means`, (n_chains, padded(n_hidden))
+    float32, gets the probabilities of the last hidden draw.
     """
     visible, hidden, start = chains
     visible_free = all_free(machine.to_hidden.shape[0]) if visible_free is None else visible_free
     hidden_free = all_free(machine.to_visible.shape[0]) if hidden_free is None else hidden_free
     kernels.gibbs(
         visible, hidden, machine.to_hidden, machine.to_visible, machine.visible_bias, machine.hidden_bias,
-        beta, visible_free, hidden_free,
+        beta, visible_free, hidden_free, NOWHERE if hidden_means is None else hidden_means,
         exponent=machine.exponent, key=key, first_chain=0, start=start, stop=start + n_updates,
     )  # fmt: skip
     return Chains(visible, hidden, start + n_updates)

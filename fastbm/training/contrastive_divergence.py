@@ -17,17 +17,19 @@ import numpy as np
 
 from fastbm import chain, kernels
 from fastbm.machines import rbm
-from fastbm.machines.rbm import RBM, Chains
+from fastbm.machines.rbm import RBM, Chains, RoundedRBM
 from fastbm.training import optimizers
 
 
 class State(NamedTuple):
     """All that training carries from one update to the next; arrays are changed in place.
 
-    `machine` has float32 parameters; `chains.updates` is odd: the hidden states were the last to be drawn.
+    `machine` has float32 parameters, and `exact` is its rounding; `chains.updates` is odd: the hidden states were the last to
+    be drawn.
     """
 
     machine: RBM
+    exact: RoundedRBM
     velocity: RBM | None
     chains: Chains
 
@@ -42,7 +44,7 @@ class Info(NamedTuple):
 def init(machine: RBM, n_chains: int) -> State:
     """Return a state whose chains have all hidden units off, as if that were their first draw."""
     chains = rbm.empty_chains(n_chains, *machine.weights.shape)
-    return State(machine, None, chains._replace(updates=1))
+    return State(machine, rbm.rounded(machine), None, chains._replace(updates=1))
 
 
 def step(state: State, rows, *, key, persistent, n_steps, learning_rate, momentum=0.0, l1=0.0, l2=0.0) -> tuple[State, Info]:
@@ -66,36 +68,25 @@ def step(state: State, rows, *, key, persistent, n_steps, learning_rate, momentu
     ValueError
         When the weights have grown beyond what can be sampled, or are no longer finite.
     """
-    machine, chains = state.machine, state.chains
-    exact = rbm.rounded(machine)
-    positive = rbm.row_logits(machine, exact, rows)
+    machine, exact, velocity, chains = state
+    logits, positive = rbm.infer(machine, exact, rows)
     if not persistent:
-        chains = rbm.start_at(exact, positive, key=key, update=chains.updates - 1)
-    chains = rbm.advance(exact, chains, 2 * n_steps - 1, key=key, beta=rbm.UNTEMPERED)
-    negative = rbm.row_logits(machine, exact, chains.visible)
-    if persistent:
-        free = rbm.all_free(machine.weights.shape[1])
-        kernels.draw(chains.hidden, negative, free, key=key, first_chain=0, update=chains.updates)
+        chains = rbm.start_at(exact, logits, key=key, update=chains.updates + 1)
+    negative = np.empty((chains.visible.shape[0], positive.shape[1]), np.float32)
+    chains = rbm.advance(exact, chains, 2 * n_steps, key=key, beta=rbm.UNTEMPERED, hidden_means=negative)
     gradient, info = _gradient(machine, rows, positive, chains.visible, negative)
     optimizers.decay(machine.weights, gradient.weights, l1=l1, l2=l2)
-    velocity = optimizers.step(machine, gradient, state.velocity, learning_rate=learning_rate, momentum=momentum)
-    return State(machine, velocity, chains._replace(updates=chains.updates + 1)), info
+    velocity = optimizers.step(machine, gradient, velocity, learning_rate=learning_rate, momentum=momentum)
+    return State(machine, rbm.rounded(machine, exact), velocity, chains), info
 
 
 def _gradient(machine: RBM, rows, positive, visible, negative) -> tuple[RBM, Info]:
     """Statistics of the data minus those of the chains, each a mean over its own rows."""
     n_hidden = len(machine.hidden_bias)
     gradient = RBM(*(np.zeros_like(array) for array in machine))
-    positive, negative = _probabilities(positive), _probabilities(negative)
     statistics = kernels.statistics if chain.is_packed(rows) else kernels.grey_statistics
     statistics(rows, positive, gradient.weights, gradient.visible_bias, weight=1 / rows.shape[0])
     kernels.statistics(visible, negative, gradient.weights, gradient.visible_bias, weight=-1 / visible.shape[0])
-    info = Info(*(side[:, :n_hidden].mean(axis=0, dtype=np.float64) for side in (positive, negative)))
+    info = Info(*(means.mean(axis=0, dtype=np.float64)[:n_hidden] for means in (positive, negative)))
     gradient.hidden_bias[...] = info.positive - info.negative
     return gradient, info
-
-
-def _probabilities(logits):
-    out = np.empty_like(logits)
-    kernels.probabilities(logits, out)
-    return out

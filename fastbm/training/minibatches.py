@@ -20,6 +20,7 @@ def prepare(rows) -> np.ndarray:
     """Return rows, dense or sparse, of shape (n, n_units) as packed states where all are 0 or 1, else as dense float32."""
     if hasattr(rows, "toarray"):
         rows = rows.toarray()
-    if ((rows == 0) | (rows == 1)).all():
-        return chain.pack(rows)
+    on = rows != 0
+    if (rows == on).all():
+        return chain.pack(on)
     return np.ascontiguousarray(rows, np.float32)
