@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.datasets import load_digits as load_sklearn_digits
@@ -136,7 +137,8 @@ def binarise(X, *, threshold=0.5, random_state=None):
     ValueError
         When `X` is not an array of finite rows.
     """
-    X = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+    floats: Any = (np.float64, np.float32)
+    X = check_array(X, dtype=floats, input_name="X")
     if threshold is not None:
         return (threshold < X).astype(X.dtype)
     seed = np.random.SeedSequence(random_state, spawn_key=(int(Purpose.BINARISATION),))

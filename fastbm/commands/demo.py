@@ -33,11 +33,13 @@ def add_arguments(parser):
 
 def run(options):
     """Run the demo."""
-    from fastbm import BernoulliRBM, plotting
+    from fastbm import plotting
+    from fastbm.estimators import BernoulliRBM
 
     output = Path(options.output)
     if not output.parent.is_dir():
         raise FileNotFoundError(f"--output {output}: there is no folder {output.parent}")
+    plotting.plot_images(np.zeros((1, 1)))  # a missing matplotlib is said now, not after the training
     begin = time.perf_counter()
     plan = _mnist(options.data) if options.data else _digits()
     parameters = plan.parameters | ({"n_iter": options.epochs} if options.epochs is not None else {})
@@ -62,7 +64,7 @@ def _digits() -> Plan:
 
     X = datasets.binarise(datasets.load_digits()[0])
     order = np.random.default_rng(0).permutation(len(X))
-    parameters = {"n_components": 128, "batch_size": 50, "n_chains": 500, "n_iter": 200}
+    parameters = {"n_components": 128, "batch_size": 50, "n_chains": 500, "n_iter": 300}
     parameters |= {"learning_rate": 0.1, "learning_rate_schedule": "linear"}
     return Plan("scikit-learn's digits, 8×8", X[order[:1500]], X[order[1500:]], parameters, 2000)
 
@@ -74,8 +76,8 @@ def _mnist(folder) -> Plan:
     parameters = {"n_components": 500, "batch_size": 100, "n_chains": 500, "n_iter": 15}
     parameters |= {"learning_rate": 0.05, "learning_rate_schedule": "linear"}
     order = np.random.default_rng(0).permutation(len(train))
-    binary = [datasets.binarise(X) for X in (train[order], test)]
-    return Plan(f"{folder}, {train.shape[1]} pixels", *binary, parameters, 2000)
+    name = f"{folder}, {train.shape[1]} pixels"
+    return Plan(name, datasets.binarise(train[order]), datasets.binarise(test), parameters, 2000)
 
 
 def _untrained(machine, plan):

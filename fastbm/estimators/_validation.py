@@ -27,9 +27,9 @@ def resolve_seed(random_state) -> int:
     """Return the integer that seeds every stream: an int itself, a draw from a RandomState, or fresh entropy for None."""
     if random_state is None:
         return secrets.randbits(128)
-    if isinstance(random_state, Integral) and 0 <= random_state < 2**32:
+    if isinstance(random_state, int | np.integer) and 0 <= random_state < 2**32:
         return int(random_state)
-    if isinstance(random_state, Integral | str):
+    if isinstance(random_state, int | np.integer | str):
         raise ValueError(f"random_state must be None, an int from 0 to 2**32 - 1 or a RandomState, got {random_state!r}")
     words = check_random_state(random_state).randint(2**32, size=4, dtype=np.uint32)
     return int.from_bytes(words.tobytes(), "little")

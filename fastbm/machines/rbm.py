@@ -5,6 +5,7 @@ energy(v, h) = -(v W h + a v + b h), with weights W, visible biases a and hidden
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -83,8 +84,9 @@ def rounded(machine: RBM, previous: RoundedRBM | None = None) -> RoundedRBM:
     return previous._replace(exponent=exponent)
 
 
+@cache
 def all_free(n_units: int):
-    """Return the `free` argument of the kernels for units none of which is clamped."""
+    """Return the `free` argument of the kernels for units none of which is clamped; shared, not to be written to."""
     return chain.pack(np.ones((1, n_units), bool))
 
 
@@ -93,7 +95,7 @@ def infer(machine: RBM, exact: RoundedRBM, rows):
 
     Given packed states they are exact, by the rounded machine; given grey values they are float32 sums of the machine's.
     """
-    logits, means = (kernels.zeros((rows.shape[0], exact.hidden_bias.size), np.float32) for _ in range(2))
+    logits, means = (np.empty((rows.shape[0], exact.hidden_bias.size), np.float32) for _ in range(2))
     if chain.is_packed(rows):
         kernels.infer(rows, exact.to_hidden, exact.hidden_bias, UNTEMPERED, logits, means, exponent=exact.exponent)
     else:

@@ -1,0 +1,83 @@
+"""`python -m fastbm`: what it prints, what it draws, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from test_datasets import idx
+
+from fastbm import __version__
+from fastbm.__main__ import main
+from fastbm.commands import bench, demo
+
+
+@pytest.fixture
+def mnist_like(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, n_images in (("train", 120), ("t10k", 60)):
+        images = rng.integers(0, 256, (n_images, 6, 6), np.uint8)
+        (tmp_path / f"{name}-images-idx3-ubyte").write_bytes(idx(images))
+        (tmp_path / f"{name}-labels-idx1-ubyte").write_bytes(idx(np.zeros(n_images, np.uint8)))
+    return tmp_path
+
+
+def test_demo_trains_and_draws(tmp_path, capsys):
+    picture = tmp_path / "picture.png"
+    assert main(["demo", "--epochs", "3", "--output", str(picture)]) == 0
+    out, err = capsys.readouterr()
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    for words in ("1,500 cases", "128 hidden units", "3 passes", "pseudo-likelihood", "chain-steps per second", str(picture)):
+        assert words in out
+    before, after = (float(word) for word in out.split("pseudo-likelihood ")[1].replace(" before,", "").split()[:2])
+    assert after > before + 10
+    assert "fitting" in err  # the progress bar
+
+
+def test_demo_on_idx_files(mnist_like, capsys, monkeypatch):
+    monkeypatch.setattr(demo, "N_SAMPLES", 4)
+    assert main(["demo", "--data", str(mnist_like), "--epochs", "1", "--output", str(mnist_like / "a.png")]) == 0
+    assert "120 cases to train on, 60 held out" in capsys.readouterr().out
+    assert (mnist_like / "a.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["demo", "--data", "/nowhere"], "python -m fastbm demo: [Errno 2] No such file"),
+        (["demo", "--output", "/nowhere/a.png"], "python -m fastbm demo: --output /nowhere/a.png: there is no folder /nowhere"),
+        (["demo", "--epochs", "-1"], "The 'n_iter' parameter of BernoulliRBM must be an int"),
+        (["bench", "--shapes", "3x"], "python -m fastbm bench: "),
+    ],
+)
+def test_errors_are_one_line(arguments, message, capsys):
+    assert main(arguments) == 1
+    err = capsys.readouterr().err.strip().splitlines()
+    assert len(err) == 1
+    assert message in err[0]
+
+
+def test_demo_says_at_once_when_matplotlib_is_missing(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main(["demo"]) == 1
+    out, err = capsys.readouterr()
+    assert 'pip install "fastbm[plot]"' in err
+    assert "trained" not in out
+
+
+def test_bench_prints_a_row_for_each_device_and_peer(capsys):
+    assert main(["bench", "--shapes", "64x8x3", "--seconds", "0.01", "--peers", "scikit-learn", "jax"]) == 0
+    out = capsys.readouterr().out
+    for words in ("fastbm cpu", "1 thread", "fastbm cuda", "scikit-learn", "jax", "chain-steps/s", "3 chains"):
+        assert words in out
+    assert max(map(len, out.splitlines())) <= bench.WIDTH
+
+
+def test_as_a_program():
+    done = subprocess.run([sys.executable, "-m", "fastbm", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"fastbm {__version__}"
+    done = subprocess.run([sys.executable, "-m", "fastbm"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "demo" in done.stderr
