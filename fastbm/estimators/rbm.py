@@ -30,7 +30,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RBMSamplin
 
     p(v, h) = exp(v W h + a v + b h) / Z. A drop-in replacement of :class:`sklearn.neural_network.BernoulliRBM`: the
     parameters before `algorithm` and the fitted attributes are scikit-learn's. Trained by persistent contrastive divergence
-    [1]_ or contrastive divergence [2]_; results depend on `random_state` alone, not on threads or hardware.
+    [1]_ or contrastive divergence [2]_; results depend on `random_state` alone, not on the number of threads.
 
     Parameters
     ----------
