@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numba import set_num_threads
 
-from fastbm import chain, kernels
+from fastbm import chain, device, kernels
 from fastbm.kernels import threads_cpu
 
 SIZES = [(1, 1), (1, 33), (33, 1), (33, 17), (64, 64), (65, 130), (200, 129)]
@@ -152,8 +152,8 @@ def test_rounding_equals_reference(size, scale, dtype, n_threads):
 
 def round_anew(weights, guess):
     """Round into new arrays; return both and the exponent."""
-    to_hidden = kernels.zeros((weights.shape[0], chain.padded(weights.shape[1])), np.int32)
-    to_visible = kernels.zeros((weights.shape[1], chain.padded(weights.shape[0])), np.int32)
+    to_hidden = device.aligned_zeros((weights.shape[0], chain.padded(weights.shape[1])), np.int32)
+    to_visible = device.aligned_zeros((weights.shape[1], chain.padded(weights.shape[0])), np.int32)
     return to_hidden, to_visible, kernels.round_couplings(weights, to_hidden, to_visible, guess=guess)
 
 
@@ -175,7 +175,7 @@ def test_rounding_refuses(value, message, guess):
 
 def test_zeros_are_aligned():
     for shape in ((1,), (3, 5), (784, 512)):
-        array = kernels.zeros(shape, np.int32)
+        array = device.aligned_zeros(shape, np.int32)
         assert array.shape == shape
         assert array.ctypes.data % 64 == 0
         assert array.flags.c_contiguous

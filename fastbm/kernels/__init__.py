@@ -14,21 +14,9 @@ kernel; importing this package imports none of them.
 
 from __future__ import annotations
 
-import math
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-
-import numpy as np
-
-
-def zeros(shape, dtype):
-    """Return zeros that begin at a boundary of 64 bytes, where vectors are loaded fastest."""
-    dtype = np.dtype(dtype)
-    size = math.prod(shape) * dtype.itemsize
-    octets = np.zeros(size + 64, np.uint8)
-    begin = -octets.ctypes.data % 64
-    return octets[begin : begin + size].view(dtype).reshape(shape)
 
 
 def round_couplings(weights, to_hidden, to_visible, *, guess):

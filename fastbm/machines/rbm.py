@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastbm import chain, kernels
-from fastbm.device import namespace
+from fastbm.device import aligned_zeros, namespace
 from fastbm.units import bernoulli
 
 UNTEMPERED = np.ones(1, np.float32)
@@ -73,9 +73,9 @@ def rounded(machine: RBM, previous: RoundedRBM | None = None) -> RoundedRBM:
     """
     n_visible, n_hidden = machine.weights.shape
     if previous is None:
-        to_hidden = kernels.zeros((n_visible, chain.padded(n_hidden)), np.int32)
-        to_visible = kernels.zeros((n_hidden, chain.padded(n_visible)), np.int32)
-        biases = kernels.zeros(to_visible.shape[1:], np.float32), kernels.zeros(to_hidden.shape[1:], np.float32)
+        to_hidden = aligned_zeros((n_visible, chain.padded(n_hidden)), np.int32)
+        to_visible = aligned_zeros((n_hidden, chain.padded(n_visible)), np.int32)
+        biases = aligned_zeros(to_visible.shape[1:], np.float32), aligned_zeros(to_hidden.shape[1:], np.float32)
         previous = RoundedRBM(to_hidden, to_visible, *biases, None)
     weights = namespace(machine.weights).ascontiguousarray(machine.weights)
     exponent = kernels.round_couplings(weights, previous.to_hidden, previous.to_visible, guess=previous.exponent)
