@@ -1,7 +1,8 @@
 """The random words, the draw and the packing of states of ``fastbm.chain``, one row at a time, for numba.
 
 Every loop here is written so that the compiler vectorises it: no branches, uint32 and float32 only, and what it calls is forced
-inline, because a call that the compiler leaves as one costs a kernel a fifth of its speed. Arithmetic follows the reference operation by operation; fastmath would break it.
+inline, because a call that the compiler leaves as one costs a kernel a fifth of its speed. Arithmetic follows the reference
+operation by operation; fastmath would break it.
 """
 
 import numpy as np
