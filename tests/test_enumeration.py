@@ -81,9 +81,9 @@ def test_gradient_of_long_chains_is_the_exact_gradient(small):
 
 
 @pytest.mark.parametrize("n_sweeps", [1, 4, 16])
-def test_no_drift_from_an_exact_start(small, n_sweeps):
-    """20,000 chains drawn exactly from p stay distributed as p: all 2^8 visible states, within 4 Monte-Carlo floors."""
-    n_chains = 20_000
+@pytest.mark.parametrize("n_chains", [20_000, pytest.param(10_000_000, marks=pytest.mark.slow)])
+def test_no_drift_from_an_exact_start(small, n_chains, n_sweeps):
+    """Chains drawn exactly from p stay distributed as p: all 2^8 visible states, within 4 Monte-Carlo floors."""
     exact = rbm.rounded(RBM(*small))
     # the machine that is sampled is the rounded one
     weights = exact.to_hidden[:, :4] / 2.0**exact.exponent
