@@ -114,10 +114,10 @@ def largest_input(weights: np.ndarray) -> float:
 
 
 def check_finite(largest: float) -> None:
-    """Raise ValueError unless the largest sum of absolute couplings is finite."""
+    """Raise ValueError unless the largest magnitude of what a machine is made of is finite."""
     if not np.isfinite(largest):
         raise ValueError(
-            "the weights hold NaN or infinity, so the machine cannot be sampled; "
+            "the weights or biases hold NaN or infinity, so the machine cannot be sampled; "
             "if this happened while fitting, the learning rate is too large"
         )
 

@@ -97,6 +97,12 @@ def test_gibbs_draws_afresh_and_repeats_with_the_seed(digits):
     assert set(np.unique(runs[0])) <= {0.0, 1.0}
 
 
+def test_training_further_does_not_turn_gibbs_back(fitted, digits):
+    machine = pickle.loads(pickle.dumps(fitted)).set_params(learning_rate=1e-30)
+    first = machine.gibbs(digits[1])
+    assert (machine.partial_fit(digits[0][:9]).gibbs(digits[1]) != first).any()
+
+
 def test_gibbs_takes_one_step_of_the_chain(fitted, digits):
     """Averages of many steps are the conditional's: v given h, h given v."""
     row = digits[1][:1]

@@ -225,6 +225,7 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RBMSamplin
                 "set warm_start=False and fit anew to change it"
             )
         fitted |= {"dtype": self.components_.dtype, "seed": self._seed, "n_iter": self.n_iter_}
+        fitted["gibbs_updates"] = self._gibbs_updates
         return X, self._state(), fitted
 
     def _initial_machine(self, n_features, seed) -> RBM:

@@ -77,6 +77,8 @@ def rounded(machine: RBM, previous: RoundedRBM | None = None) -> RoundedRBM:
         to_visible = aligned_zeros((n_hidden, chain.padded(n_visible)), np.int32)
         biases = aligned_zeros(to_visible.shape[1:], np.float32), aligned_zeros(to_hidden.shape[1:], np.float32)
         previous = RoundedRBM(to_hidden, to_visible, *biases, None)
+    for bias in (machine.visible_bias, machine.hidden_bias):
+        chain.check_finite(float(abs(bias).max()))
     weights = namespace(machine.weights).ascontiguousarray(machine.weights)
     exponent = kernels.round_couplings(weights, previous.to_hidden, previous.to_visible, guess=previous.exponent)
     previous.visible_bias[:n_visible] = machine.visible_bias
