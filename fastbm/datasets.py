@@ -57,7 +57,9 @@ def load_idx(path):
         When the file is not of the idx format, or its length does not fit its header.
     """
     path = Path(path)
-    if not path.exists() and path.with_name(path.name + ".gz").exists():
+    if not path.exists():
+        if not path.with_name(path.name + ".gz").exists():
+            raise FileNotFoundError(f"there is no file {path}, nor {path.name}.gz beside it")
         path = path.with_name(path.name + ".gz")
     content = path.read_bytes()
     if content[:2] == b"\x1f\x8b":
@@ -135,10 +137,12 @@ def binarise(X, *, threshold=0.5, random_state=None):
     Raises
     ------
     ValueError
-        When `X` is not an array of finite rows.
+        When `X` is not an array of finite rows, or has values that are not between 0 and 1.
     """
     floats: Any = (np.float64, np.float32)
     X = check_array(X, dtype=floats, input_name="X")
+    if X.min() < -1e-6 or X.max() > 1 + 1e-6:
+        raise ValueError(f"X must hold grey levels between 0 and 1, got values between {X.min():g} and {X.max():g}")
     if threshold is not None:
         return (threshold < X).astype(X.dtype)
     seed = np.random.SeedSequence(random_state, spawn_key=(int(Purpose.BINARISATION),))

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-INSTALL = 'pip install "fastbm[gpu]" (CUDA 13) or "fastbm[gpu12]" (CUDA 12)'
+INSTALL = "pip install cupy-cuda13x (CUDA 13) or cupy-cuda12x (CUDA 12)"
 
 
 def resolve(device: str) -> str:
@@ -25,13 +25,14 @@ def resolve(device: str) -> str:
 
 def why_no_cuda() -> str:
     """Return the reason why nothing can run on a GPU here, in one sentence."""
+    reason = "this version of fastbm has no CUDA kernels yet; use device='auto' or device='cpu'"
     try:
         import cupy
     except ImportError:
-        return f"CuPy is not installed: {INSTALL}"
+        return f"{reason}. They will need CuPy, which is not installed: {INSTALL}"
     if not cupy.cuda.is_available():
-        return f"CuPy {cupy.__version__} finds no CUDA GPU or driver; install a driver, or another build of CuPy: {INSTALL}"
-    return "this version of fastbm has no CUDA kernels yet; use device='auto' or device='cpu'"
+        return f"{reason}. They will need a GPU and its driver, which CuPy {cupy.__version__} does not find"
+    return reason
 
 
 def namespace(array):

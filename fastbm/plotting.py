@@ -72,7 +72,8 @@ def plot_weights(machine, *, image_shape=None, n_units=64, title=None, ax=None):
     strongest = np.argsort(-np.linalg.norm(machine.components_, axis=1), kind="stable")[:n_units]
     weights = machine.components_[np.sort(strongest)]
     limit = max(float(np.percentile(np.abs(weights), 99.5)), 1e-12)
-    title = title or f"weights of {len(weights)} of {len(machine.components_)} hidden units"
+    n_components = len(machine.components_)
+    title = title or f"weights of {'all' if len(weights) == n_components else f'{len(weights)} of'} {n_components} hidden units"
     return plot_images(weights, image_shape=image_shape, limits=(-limit, limit), cmap="RdBu_r", title=title, ax=ax)
 
 
@@ -124,7 +125,7 @@ def plot_samples(samples, *, image_shape=None, title="samples", ax=None):
     return plot_images(samples, image_shape=image_shape, title=title, ax=ax)
 
 
-def plot_machine(machine, X, samples, *, image_shape=None):
+def plot_machine(machine, X, samples, *, image_shape=None, title="samples"):
     """Draw the weights of a machine, reconstructions of `X`, and samples, on one page.
 
     Parameters
@@ -135,26 +136,28 @@ def plot_machine(machine, X, samples, *, image_shape=None):
     samples : array-like of shape (n_samples, n_features)
     image_shape : (int, int), default=None
         Height and width; a square when None.
+    title : str, default="samples"
+        Of the samples.
 
     Returns
     -------
     figure : matplotlib Figure
         Its ``savefig`` writes it.
     """
-    figure = _figure(figsize=(15, 5.4), dpi=110)
+    figure = _figure(figsize=(15, 5.2), dpi=110)
     left, middle, right = figure.subplots(1, 3)
     plot_weights(machine, image_shape=image_shape, ax=left)
     plot_reconstructions(machine, X, image_shape=image_shape, ax=middle)
-    plot_samples(samples, image_shape=image_shape, title="samples from fair coins", ax=right)
+    plot_samples(samples, image_shape=image_shape, title=title, ax=right)
     return figure
 
 
 def _figure(**options):
     try:
-        from matplotlib.figure import Figure
+        from matplotlib import pyplot
     except ImportError as error:
-        raise ImportError('fastbm.plotting needs matplotlib: pip install "fastbm[plot]"') from error
-    return Figure(layout="constrained", **options)
+        raise ImportError("fastbm.plotting needs matplotlib: pip install matplotlib") from error
+    return pyplot.figure(layout="constrained", **options)
 
 
 def _shape_of(images, image_shape):

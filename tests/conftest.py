@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+os.environ.setdefault("MPLBACKEND", "agg")
+
 from fastbm import datasets, device
 from fastbm.kernels import threads_cpu
 

@@ -96,6 +96,8 @@ def test_parameters(fitted, parameter, value):
         ({"clamp": np.zeros((2, 6))}, r"clamp must have shape \(6,\) or \(3, 6\).*got shape \(2, 6\)"),
         ({"clamp": np.full(6, 0.5)}, r"clamp must hold 0, 1, and NaN where a unit is free, got 0.5 \(in 6 of 6 places\)"),
         ({"clamp": np.full(6, np.inf)}, "clamp must hold 0, 1, and NaN .* got inf"),
+        ({"clamp": np.ones(6, bool)}, "clamp must hold 0, 1, and NaN .* got booleans"),
+        ({"random_state": np.random.default_rng(0)}, r"random_state must be None, .* got Generator\(PCG64\)"),
         ({"clamp": "left"}, "clamp must be 0, 1, and NaN where a unit is free, got 'left'"),
         ({"init": "chain"}, "init must be None, 'chains' or rows of 0 and 1, got 'chain'"),
         ({"init": np.full((3, 6), 0.5)}, "init must hold only 0 and 1"),
@@ -124,7 +126,10 @@ def test_hidden_rows(fitted):
     ("arguments", "message"),
     [
         ((np.zeros(3), np.zeros(3), np.zeros(2)), "Expected 2D array, got 1D array"),
-        ((np.zeros((3, 2)), np.zeros(2), np.zeros(2)), r"visible_bias must have shape \(3,\) to match weights .* got \(2,\)"),
+        (
+            (np.zeros((3, 2)), np.zeros(2), np.zeros(2)),
+            r"visible_bias must have shape \(3,\) to match weights .* got \(2,\); .* components_.T",
+        ),
         ((np.zeros((3, 2)), np.zeros(3), np.zeros(3)), r"hidden_bias must have shape \(2,\) to match weights .* got \(3,\)"),
         ((np.full((3, 2), np.nan), np.zeros(3), np.zeros(2)), "weights contains NaN"),
         ((np.zeros((3, 2)), np.full(3, np.inf), np.zeros(2)), "visible_bias must be finite and below 1e.30 .* got inf"),
@@ -165,6 +170,17 @@ def test_changed_number_of_units(fitted):
     assert machine.set_params(warm_start=False).fit(X).components_.shape == (9, 6)
 
 
+def test_changed_number_of_chains(fitted):
+    machine = pickle.loads(pickle.dumps(fitted)).set_params(n_chains=50)
+    with pytest.raises(ValueError, match="n_chains=50 does not match the 10 chains that already run"):
+        machine.partial_fit(X)
+    assert machine.set_params(warm_start=False).fit(X).h_samples_.shape == (50, 4)
+
+
+def test_scaled_data_may_be_off_by_rounding():
+    BernoulliRBM(2, n_iter=1).fit(X * (1 + 1e-15))
+
+
 def test_diverging_training_leaves_the_fit(fitted):
     machine = pickle.loads(pickle.dumps(fitted)).set_params(learning_rate=1e12)
     before = pickle.dumps(machine)
@@ -176,14 +192,16 @@ def test_diverging_training_leaves_the_fit(fitted):
 
 
 def test_schedules_that_are_not(fitted):
-    for schedule in (lambda fraction: -1.0, lambda fraction: np.nan):
+    for schedule in (lambda fraction: -1.0, lambda fraction: np.nan, lambda fraction: "x", lambda fraction: None):
         with pytest.raises(ValueError, match=r"learning_rate_schedule\(0\) must be a finite number of at least 0, got"):
             BernoulliRBM(2, learning_rate_schedule=schedule).fit(X)
 
 
 def test_a_missing_gpu_is_said_with_the_install_line(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cupy", None)
-    with pytest.raises(RuntimeError, match=r"device='cuda': CuPy is not installed: pip install .*fastbm\[gpu\]"):
+    with pytest.raises(
+        RuntimeError, match="device='cuda': .* has no CUDA kernels yet; .* CuPy, which is not installed: pip install cupy"
+    ):
         BernoulliRBM(device="cuda").fit(X)
 
 
@@ -207,3 +225,5 @@ def test_grey_levels_that_are_not():
         datasets.binarise(SPOILT)
     with pytest.raises(ValueError, match="Expected 2D array"):
         datasets.binarise(X[0])
+    with pytest.raises(ValueError, match="X must hold grey levels between 0 and 1, got values between 0 and 16"):
+        datasets.binarise(16 * X)

@@ -53,6 +53,16 @@ def test_all_on_one_page(machine, digits, tmp_path):
     figure.savefig(tmp_path / "page.png")
     assert (tmp_path / "page.png").read_bytes()[:4] == b"\x89PNG"
     assert len(figure.axes) == 3
+    assert [ax.get_title() for ax in figure.axes][::2] == ["weights of all 12 hidden units", "samples"]
+
+
+def test_figures_are_those_of_pyplot(machine, digits):
+    from matplotlib import pyplot
+
+    pyplot.close("all")
+    ax = plotting.plot_samples(digits[0][:4])
+    assert pyplot.gca() is ax
+    pyplot.close("all")
 
 
 def test_axes_of_the_users_own(machine, digits):
@@ -69,6 +79,6 @@ def test_what_is_no_image(images):
 
 
 def test_without_matplotlib(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r'pip install "fastbm\[plot\]"'):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match="pip install matplotlib"):
         plotting.plot_images(np.zeros((1, 64)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ class Plan(NamedTuple):
     held_out: np.ndarray
     parameters: dict
     n_steps: int
+    start: str | None
 
 
 def add_arguments(parser):
@@ -28,7 +30,13 @@ def add_arguments(parser):
     parser.add_argument("--data", metavar="FOLDER", help="a folder with the four files of MNIST instead of embedded digits")
     parser.add_argument("--output", metavar="FILE", default="fastbm-demo.png", help="the picture (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="random_state (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, help="passes over the data")
+    parser.add_argument("--epochs", type=_passes, metavar="N", help="passes over the data (default: 300, or 15 with --data)")
+
+
+def _passes(text):
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, got {text!r}")
+    return int(text)
 
 
 def run(options):
@@ -42,7 +50,7 @@ def run(options):
     plotting.plot_images(np.zeros((1, 1)))  # a missing matplotlib is said now, not after the training
     begin = time.perf_counter()
     plan = _mnist(options.data) if options.data else _digits()
-    parameters = plan.parameters | ({"n_iter": options.epochs} if options.epochs is not None else {})
+    parameters = plan.parameters | ({"n_iter": options.epochs} if options.epochs else {})
     machine = BernoulliRBM(**parameters, random_state=options.seed, verbose=1)
     _print_data(plan, machine)
     before = _untrained(machine, plan).score(plan.held_out)
@@ -53,8 +61,11 @@ def run(options):
     machine.sample(N_SAMPLES, n_steps=1)
     samples, seconds = _sample(machine, plan)
     rate = N_SAMPLES * plan.n_steps / seconds
-    print(f"sampled      {N_SAMPLES} chains × {plan.n_steps:,} sweeps in {seconds:.2f} s: {rate:,.0f} chain-steps per second")
-    plotting.plot_machine(machine, plan.held_out[:50], samples).savefig(output)
+    start = "the training chains" if plan.start else "fair coins"
+    print(f"sampled      {N_SAMPLES} chains × {plan.n_steps:,} sweeps from {start} in {seconds:.2f} s: ", end="")
+    print(f"{rate:,.0f} chain-steps per second")
+    title = f"samples from {start}, as probabilities"
+    plotting.plot_machine(machine, plan.held_out[:50], samples, title=title).savefig(output)
     print(f"picture      {output}")
     print(f"in all       {time.perf_counter() - begin:.1f} s, compilation included")
 
@@ -66,7 +77,7 @@ def _digits() -> Plan:
     order = np.random.default_rng(0).permutation(len(X))
     parameters = {"n_components": 128, "batch_size": 50, "n_chains": 500, "n_iter": 300}
     parameters |= {"learning_rate": 0.1, "learning_rate_schedule": "linear"}
-    return Plan("scikit-learn's digits, 8×8", X[order[:1500]], X[order[1500:]], parameters, 2000)
+    return Plan("scikit-learn's digits, 8×8", X[order[:1500]], X[order[1500:]], parameters, 2000, None)
 
 
 def _mnist(folder) -> Plan:
@@ -77,7 +88,7 @@ def _mnist(folder) -> Plan:
     parameters |= {"learning_rate": 0.05, "learning_rate_schedule": "linear"}
     order = np.random.default_rng(0).permutation(len(train))
     name = f"{folder}, {train.shape[1]} pixels"
-    return Plan(name, datasets.binarise(train[order]), datasets.binarise(test), parameters, 2000)
+    return Plan(name, datasets.binarise(train[order]), datasets.binarise(test), parameters, 1000, "chains")
 
 
 def _untrained(machine, plan):
@@ -91,9 +102,9 @@ def _timed(function) -> float:
 
 
 def _sample(machine, plan):
-    """Draw states from fair coins; return their mean-field reconstructions, which show grey where the machine is unsure."""
+    """Draw states; return the probabilities of their pixels given those of their hidden units: grey where it is unsure."""
     begin = time.perf_counter()
-    states = machine.sample(N_SAMPLES, n_steps=plan.n_steps)
+    states = machine.sample(N_SAMPLES, n_steps=plan.n_steps, init=plan.start)
     seconds = time.perf_counter() - begin
     return machine.reconstruct(states), seconds
 
@@ -101,6 +112,7 @@ def _sample(machine, plan):
 def _print_data(plan, machine):
     print(f"data         {plan.name}: {len(plan.train):,} cases to train on, {len(plan.held_out):,} held out")
     print(f"machine      {plan.train.shape[1]} visible units, {machine.n_components} hidden units, {machine.n_chains} chains")
+    print("training     (kernels are compiled on their first use: some seconds more)", flush=True)
 
 
 def _print_training(machine, plan, seconds, before):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -10,8 +11,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastbm import chain
 from fastbm.estimators import _validation
-from fastbm.machines.rbm import RBM
+from fastbm.machines.rbm import RBM, RoundedRBM, rounded
 from fastbm.training.contrastive_divergence import State
+
+_last_rounded: WeakKeyDictionary[BaseEstimator, tuple[RBM, RoundedRBM]] = WeakKeyDictionary()
+"""The rounding of each estimator when it was last sampled, and what was rounded."""
 
 
 class FittedRBM(BaseEstimator):
@@ -43,6 +47,15 @@ class FittedRBM(BaseEstimator):
     def _machine(self) -> RBM:
         check_is_fitted(self)
         return RBM(self.components_.T, self.intercept_visible_, self.intercept_hidden_)
+
+    def _rounded(self) -> RoundedRBM:
+        """Return the machine that is sampled, rounded anew only when the fitted attributes have changed."""
+        machine = self._machine()
+        last = _last_rounded.get(self)
+        if last is None or not all(map(np.array_equal, machine, last[0])):
+            last = RBM(*(array.copy(order="K") for array in machine)), rounded(machine)
+            _last_rounded[self] = last
+        return last[1]
 
     def _check_rows(self, X) -> Any:
         check_is_fitted(self)

@@ -19,6 +19,8 @@ LONGEST_HEADER = 100_000_000
 def write(path, kind: str, arrays: dict[str, np.ndarray], header: dict) -> None:
     """Write arrays and a JSON header for an estimator of class `kind`; an older file stays whole until this one is."""
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
     text = json.dumps({"format": FORMAT, "class": kind, **header}, sort_keys=True)
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     metadata = {"fastbm": text, "sha256": _checksum(text, arrays)}

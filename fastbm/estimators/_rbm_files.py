@@ -27,6 +27,7 @@ class RBMFiles(FittedRBM):
         Parameters
         ----------
         weights : array-like of shape (n_visible, n_hidden)
+            The transpose of `components_`.
         visible_bias : array-like of shape (n_visible,)
         hidden_bias : array-like of shape (n_hidden,)
         **parameters
@@ -62,7 +63,8 @@ class RBMFiles(FittedRBM):
     def save(self, path):
         """Write the fitted machine to a safetensors file: parameters, settings, chains, stream position, last step.
 
-        An older file at `path` stays whole until the new one is complete.
+        An older file at `path` stays whole until the new one is complete. A `random_state` that is a RandomState is saved
+        as None: the seed that was drawn from it is kept, so training goes on the same.
 
         Parameters
         ----------

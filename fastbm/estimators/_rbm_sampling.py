@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import numpy as np
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
@@ -21,8 +22,11 @@ from fastbm.units import bernoulli
 _position_lock = threading.Lock()
 
 
-class RBMSampling(FittedRBM):
-    """Methods of a fitted machine; they read the fitted attributes, which may have been set by hand."""
+class RBMSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
+    """Methods of a fitted machine; they read the fitted attributes, which may have been set by hand.
+
+    TransformerMixin stands here, not with the estimator, because it wraps the `transform` of its own subclass only.
+    """
 
     # ---------------------------------------------------------------------------------------------------- conditionals
 
@@ -82,19 +86,18 @@ class RBMSampling(FittedRBM):
         Returns
         -------
         v_new : ndarray of shape (n_samples, n_features)
-            Rows of 0 and 1, of the dtype of the fitted attributes.
+            Rows of False and True, as scikit-learn's are. To run many steps, `sample` is faster.
         """
         X = self._check_rows(v)
         with _position_lock:  # two threads must not draw the same
             start = self._gibbs_updates
             self._gibbs_updates += 2
         key = chain.stream_key(self._seed, Purpose.GIBBS)
-        machine = self._machine()
-        exact = rbm.rounded(machine)
+        machine, exact = self._machine(), self._rounded()
         logits, _ = rbm.infer(machine, exact, minibatches.prepare(X))
         chains = rbm.start_at(exact, logits, key=key, update=start)
         chains = rbm.advance(exact, chains, 1, key=key, beta=rbm.UNTEMPERED)
-        return chain.unpack(chains.visible, self.n_features_in_, self.components_.dtype)
+        return chain.unpack(chains.visible, self.n_features_in_, bool)
 
     def sample(self, n_samples=1, *, n_steps=1000, clamp=None, init=None, beta=1.0, random_state=None):
         """Draw visible rows by block Gibbs sampling, one chain a row.
@@ -111,11 +114,15 @@ class RBMSampling(FittedRBM):
             0 or 1 where a visible unit is held at that value, NaN where it is free.
         init : None, "chains" or array-like of shape (n_features,) or (n_samples, n_features), default=None
             Where chains start: at fair coins, at the persistent chains of training (used again in turn when there are fewer
-            than `n_samples`), or at rows of 0 and 1.
+            than `n_samples`), or at rows of 0 and 1. From fair coins a machine that was trained for long, or for too short,
+            may not reach the states of its data in any reasonable number of steps; "chains" are there already.
         beta : float or array-like of shape (n_samples,), default=1.0
             Inverse temperature, one for all or one a chain: 0 gives fair coins, larger values the likeliest rows.
         random_state : int, RandomState instance or None, default=None
             Seed; None takes the estimator's own `random_state`, so that an estimator with an int repeats the same rows.
+
+            Two calls with one seed use the same random numbers, step by step. To go on from rows that were sampled, or to
+            compare two starts, give each call a seed of its own: with the same one chains soon meet and stand still.
 
         Returns
         -------
@@ -134,7 +141,7 @@ class RBMSampling(FittedRBM):
         if clamp is not None:
             clamp = _validation.check_clamp(clamp, n_samples, self.n_features_in_)
         seed = _validation.resolve_seed(self.random_state if random_state is None else random_state)
-        machine = rbm.rounded(self._machine())
+        machine = self._rounded()
         chains = self._start(init, n_samples, machine, seed)
         free = _sampling.clamp_units(chains, clamp, self.n_features_in_)
         key = chain.stream_key(seed, Purpose.SAMPLING)
@@ -174,6 +181,9 @@ class RBMSampling(FittedRBM):
 
     def score_samples(self, X):
         """Return the pseudo-likelihood Σ_i log p(v_i | all other v) of each row, in nats: exact and deterministic.
+
+        It takes a product for each row, feature and hidden unit, so that scikit-learn's estimate from one random feature a
+        row is cheaper: score some rows of a large `X`.
 
         Parameters
         ----------

@@ -34,7 +34,7 @@ def sweep(machine: RoundedRBM, chains: Chains, n_steps: int, *, key, beta, visib
     """Run `n_steps` sweeps in short turns, with a progress bar when `verbose`."""
     cost = max(1, chains.visible.shape[0] * machine.to_hidden.size)
     turn = max(1, COST_OF_A_TURN // cost)
-    with tqdm(total=n_steps, disable=not verbose, desc="sampling", unit="sweep", leave=False) as bar:
+    with tqdm(total=n_steps, disable=not verbose, desc="sampling", unit="sweep", leave=False, mininterval=0.5) as bar:
         for done in range(0, n_steps, turn):
             n_sweeps = min(turn, n_steps - done)
             chains = advance(machine, chains, 2 * n_sweeps, key=key, beta=beta, visible_free=visible_free)

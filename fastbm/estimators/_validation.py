@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import warnings
 from numbers import Integral, Real
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from sklearn.utils.validation import validate_data
 FLOATS: Any = (np.float64, np.float32)
 """The dtypes that rows keep; others become the first."""
 
+ROUNDING = 1e-6
+"""Scaled data may leave the unit interval by so much without a warning."""
 LARGEST_BIAS = 1e30
 """Biases are float32 in the chain, and are multiplied by β, which may be 1e6."""
 
@@ -29,7 +32,7 @@ def resolve_seed(random_state) -> int:
         return secrets.randbits(128)
     if isinstance(random_state, int | np.integer) and 0 <= random_state < 2**32:
         return int(random_state)
-    if isinstance(random_state, int | np.integer | str):
+    if not isinstance(random_state, np.random.RandomState | ModuleType):
         raise ValueError(f"random_state must be None, an int from 0 to 2**32 - 1 or a RandomState, got {random_state!r}")
     words = check_random_state(random_state).randint(2**32, size=4, dtype=np.uint32)
     return int.from_bytes(words.tobytes(), "little")
@@ -61,6 +64,8 @@ def check_beta(beta, n_samples: int) -> np.ndarray:
 def check_clamp(clamp, n_samples: int, n_features: int) -> np.ndarray:
     """Return `clamp` as float64 of shape (1, n_features) or (n_samples, n_features) of 0, 1 and NaN."""
     values = _as_float_array(clamp, "clamp", "0, 1, and NaN where a unit is free")
+    if np.asarray(clamp).dtype == bool:
+        raise ValueError("clamp must hold 0, 1, and NaN where a unit is free, got booleans, which may be meant as a mask")
     _check_rows(values, "clamp", n_samples, n_features)
     wrong = ~((values == 0) | (values == 1) | np.isnan(values))
     if wrong.any():
@@ -102,7 +107,10 @@ def check_parameters(weights, visible_bias, hidden_bias):
     for name, bias, size in (("visible_bias", visible_bias, weights.shape[0]), ("hidden_bias", hidden_bias, weights.shape[1])):
         bias = _as_float_array(bias, name, f"an array of shape ({size},)")
         if bias.shape != (size,):
-            raise ValueError(f"{name} must have shape ({size},) to match weights of shape {weights.shape}, got {bias.shape}")
+            raise ValueError(
+                f"{name} must have shape ({size},) to match weights of shape {weights.shape}, got {bias.shape}; "
+                "weights are (n_visible, n_hidden), which is components_.T"
+            )
         wrong = bias[~(np.abs(bias) < LARGEST_BIAS)]
         if wrong.size:
             raise ValueError(f"{name} must be finite and below {LARGEST_BIAS:g} in magnitude, got {wrong[0]:g}")
@@ -113,7 +121,7 @@ def check_parameters(weights, visible_bias, hidden_bias):
 def warn_outside_unit_interval(X) -> None:
     """Warn once, as data of binary units are fitted, when values do not lie between 0 and 1."""
     values = X.data if hasattr(X, "toarray") else X
-    if values.size and (values.min() < 0 or values.max() > 1):
+    if values.size and (values.min() < -ROUNDING or values.max() > 1 + ROUNDING):
         warnings.warn(
             f"X has values between {values.min():g} and {values.max():g}; binary units expect values between 0 and 1 "
             "(scale X, or see fastbm.datasets.binarise)",

@@ -7,7 +7,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
+from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from tqdm.auto import tqdm
 
@@ -25,7 +25,7 @@ VERBOSE_ROWS = 200
 """Rows that the pseudo-likelihood of a verbose line is the mean over."""
 
 
-class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RBMSampling, RBMFiles):
+class BernoulliRBM(RBMSampling, RBMFiles):
     """Restricted Boltzmann machine with binary visible and hidden units.
 
     p(v, h) = exp(v W h + a v + b h) / Z. A drop-in replacement of :class:`sklearn.neural_network.BernoulliRBM`: the
@@ -82,6 +82,11 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RBMSamplin
         Names of the features, when `X` had them.
     device_ : str
         The device that was used.
+
+    Notes
+    -----
+    Kernels are compiled when they are first used, and kept on disk. They use as many threads as NUMBA_NUM_THREADS, or
+    ``numba.set_num_threads``, says; all cores by default.
 
     References
     ----------
@@ -177,7 +182,9 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RBMSamplin
         X, state, fitted = self._begin(X, fresh=not self.warm_start)
         key = chain.stream_key(fitted["seed"], Purpose.TRAINING)
         slices = list(minibatches.slices(X.shape[0], self.batch_size))
-        with tqdm(total=self.n_iter * len(slices), disable=not self.verbose, desc="fitting", unit="batch") as bar:
+        with tqdm(
+            total=self.n_iter * len(slices), disable=not self.verbose, desc="fitting", unit="batch", mininterval=0.5
+        ) as bar:
             for iteration in range(self.n_iter):
                 begin = time.perf_counter()
                 for index, part in enumerate(slices):
@@ -222,7 +229,12 @@ class BernoulliRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RBMSamplin
         if self.n_components != self.components_.shape[0]:
             raise ValueError(
                 f"n_components={self.n_components} does not match the {self.components_.shape[0]} hidden units already fitted; "
-                "set warm_start=False and fit anew to change it"
+                "fit anew, with warm_start=False, to change it"
+            )
+        if self.algorithm == "pcd" and self.n_chains not in (None, self.h_samples_.shape[0]):
+            raise ValueError(
+                f"n_chains={self.n_chains} does not match the {self.h_samples_.shape[0]} chains that already run; "
+                "fit anew, with warm_start=False, to change it"
             )
         fitted |= {"dtype": self.components_.dtype, "seed": self._seed, "n_iter": self.n_iter_}
         fitted["gibbs_updates"] = self._gibbs_updates

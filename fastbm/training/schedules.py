@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda fraction: 1.0,
@@ -13,7 +14,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 def factor(schedule: str | Callable[[float], float], fraction: float) -> float:
     """Return the factor of a named schedule, or of a function of the fraction done, which lies in [0, 1)."""
     function = SCHEDULES[schedule] if isinstance(schedule, str) else schedule
-    value = float(function(fraction))
-    if not 0.0 <= value < float("inf"):
+    value = function(fraction)
+    if not isinstance(value, Real) or not 0.0 <= value < float("inf"):
         raise ValueError(f"learning_rate_schedule({fraction:.3g}) must be a finite number of at least 0, got {value!r}")
-    return value
+    return float(value)
