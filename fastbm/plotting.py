@@ -144,7 +144,7 @@ def plot_machine(machine, X, samples, *, image_shape=None, title="samples"):
     figure : matplotlib Figure
         Its ``savefig`` writes it.
     """
-    figure = _figure(figsize=(15, 5.2), dpi=110)
+    figure = _figure(figsize=(15, 5.4), dpi=110)
     left, middle, right = figure.subplots(1, 3)
     plot_weights(machine, image_shape=image_shape, ax=left)
     plot_reconstructions(machine, X, image_shape=image_shape, ax=middle)
@@ -157,7 +157,7 @@ def _figure(**options):
         from matplotlib import pyplot
     except ImportError as error:
         raise ImportError("fastbm.plotting needs matplotlib: pip install matplotlib") from error
-    return pyplot.figure(layout="constrained", **options)
+    return pyplot.figure(layout="compressed", **options)
 
 
 def _shape_of(images, image_shape):
