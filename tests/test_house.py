@@ -160,7 +160,7 @@ def jit_options(node: ast.Call) -> dict[str | None, str]:
 
 
 def find_bad_jit_options(sources):
-    """Signatures, fastmath, and kernels (``nogil``) that are compiled again in every process."""
+    """Signatures, fastmath, and kernels (``nogil``) that are not compiled as ``compile_cpu.kernel`` does."""
     faults = []
     for module, tree in cpu_trees(sources):
         for node in filter(is_jit, ast.walk(tree)):
@@ -169,13 +169,13 @@ def find_bad_jit_options(sources):
                 faults.append(f"{place}: njit with a signature")
             if "fastmath" in options or None in options:
                 faults.append(f"{place}: njit with fastmath, or with options that cannot be read")
-            if options.get("nogil") == "True" and options.get("cache") != "True":
-                faults.append(f"{place}: njit(nogil=True) without cache=True")
+            if "nogil" in options and module != "fastbm.kernels.compile_cpu":
+                faults.append(f"{place}: njit(nogil=...) instead of @kernel")
     return faults
 
 
 def find_bad_shared_kernels(sources):
-    """What ``share_out`` calls releases the GIL and is cached."""
+    """What ``share_out`` calls releases the GIL and is kept on disk, that is, decorated with ``compile_cpu.kernel``."""
     faults = []
     for module, tree in cpu_trees(sources):
         functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
@@ -188,8 +188,7 @@ def find_bad_shared_kernels(sources):
 
 
 def is_kernel(function: ast.FunctionDef) -> bool:
-    options = [jit_options(node) for node in function.decorator_list if is_jit(node)]
-    return any(option.get("nogil") == option.get("cache") == "True" for option in options)
+    return "kernel" in map(name_of, function.decorator_list)
 
 
 # ------------------------------------------------------------------------------------------------------- contracts
@@ -251,7 +250,7 @@ def test_the_library_is_what_is_read(sources):
     assert {"gibbs", "statistics"} <= functions_of(sources["fastbm.kernels"]).keys()
 
 
-KERNEL = "@njit(nogil=True, cache=True)\ndef run(first, last): pass\ndef f(a): share_out(run, 1, 1)\n"
+KERNEL = "@kernel\ndef run(first, last): pass\ndef f(a): share_out(run, 1, 1)\n"
 
 BAD_IMPORTS = [
     (find_relative_imports, "fastbm.units", "from . import bernoulli"),
@@ -284,10 +283,10 @@ BAD_KERNELS = [
     (find_bad_jit_options, "@njit(**options)\ndef f(): pass"),
     (find_bad_jit_options, "@njit('f8(f8)')\ndef f(x): pass"),
     (find_bad_jit_options, "@numba.njit([float64(float64)])\ndef f(x): pass"),
-    (find_bad_jit_options, KERNEL.replace(", cache=True", "")),
-    (find_bad_jit_options, KERNEL.replace("cache=True", "cache=False")),
-    (find_bad_shared_kernels, KERNEL.replace(", cache=True", "")),
-    (find_bad_shared_kernels, KERNEL.replace("nogil=True, ", "")),
+    (find_bad_jit_options, KERNEL.replace("@kernel", "@njit(nogil=True)")),
+    (find_bad_jit_options, KERNEL.replace("@kernel", "@njit(nogil=True, cache=True)")),
+    (find_bad_shared_kernels, KERNEL.replace("@kernel", "@njit")),
+    (find_bad_shared_kernels, KERNEL.replace("@kernel\n", "")),
     (find_bad_shared_kernels, KERNEL.replace("share_out(run,", "share_out(other,")),
     (find_broken_contracts, ""),
     (find_broken_contracts, "def g(a, b): pass"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import naive
 import numpy as np
 import pytest
@@ -223,3 +226,20 @@ def test_grey_kernels_equal_the_naive_sums(size, n_rows, n_threads):
     kernels.grey_statistics(rows, logits, out, totals, weight=1 / n_rows)
     np.testing.assert_array_equal(out, expected)
     np.testing.assert_array_equal(totals, expected_totals)
+
+
+def test_kernels_compile_where_nothing_can_be_kept_on_disk():
+    """As in a read-only container: numba finds no place for its cache."""
+    script = (
+        "import numba.core.caching as caching\n"
+        "def refuse(self): raise OSError('read-only')\n"
+        "for name in dir(caching):\n"
+        "    if hasattr(getattr(caching, name), 'ensure_cache_path'):\n"
+        "        getattr(caching, name).ensure_cache_path = refuse\n"
+        "from fastbm.kernels import rounding_cpu\n"
+        "import numpy as np\n"
+        "assert type(rounding_cpu.run_largest_input._cache).__name__ == 'NullCache'\n"
+        "assert rounding_cpu.run_largest_input(np.ones((2, 3))) == 3.0\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

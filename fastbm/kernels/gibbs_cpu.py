@@ -1,8 +1,8 @@
 """Block Gibbs sweeps of packed chains: a thread owns a run of chains for all their sweeps, so nothing waits."""
 
 import numpy as np
-from numba import njit
 
+from fastbm.kernels.compile_cpu import kernel
 from fastbm.kernels.draw_cpu import draw, fill_random_words, store_states, write_logits, write_means
 from fastbm.kernels.inputs_cpu import follow, start_from_zero
 from fastbm.kernels.threads_cpu import COST_OF_A_COUPLING, COST_OF_A_DRAW, share_out
@@ -20,7 +20,7 @@ def gibbs(
     )  # fmt: skip
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def run_chains(
     first, last, visible, hidden, to_hidden, to_visible, visible_bias, hidden_bias, beta, visible_free, hidden_free,
     hidden_means, scale, key0, key1, first_chain, start, stop,

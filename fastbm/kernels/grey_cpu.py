@@ -6,6 +6,7 @@ A matrix product of BLAS rounds differently with its number of threads, and its 
 import numpy as np
 from numba import float32, njit
 
+from fastbm.kernels.compile_cpu import kernel
 from fastbm.kernels.draw_cpu import write_means
 from fastbm.kernels.threads_cpu import COST_OF_A_COUPLING, share_out
 
@@ -21,7 +22,7 @@ def grey_statistics(rows, values, out, totals, *, weight):
     share_out(run_grey_statistics, out.shape[0], cost, columns, values, out, totals, np.float32(weight))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def run_grey_infer(first, last, rows, weights, bias, logits, means):
     units = np.empty(rows.shape[1], np.int64)
     for row in range(first, last):
@@ -34,7 +35,7 @@ def run_grey_infer(first, last, rows, weights, bias, logits, means):
         write_means(means[row], sums)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def run_grey_statistics(first, last, columns, values, out, totals, weight):
     rows, sums = np.empty(columns.shape[1], np.int64), np.empty(out.shape[1], np.float32)
     for unit in range(first, last):

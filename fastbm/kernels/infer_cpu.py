@@ -1,8 +1,8 @@
 """One block update in halves, for learning rules that need what lies between: logits and means, then a draw."""
 
 import numpy as np
-from numba import njit
 
+from fastbm.kernels.compile_cpu import kernel
 from fastbm.kernels.draw_cpu import draw as draw_row
 from fastbm.kernels.draw_cpu import fill_random_words, store_states, write_logits, write_means
 from fastbm.kernels.inputs_cpu import follow, start_from_zero
@@ -20,7 +20,7 @@ def draw(states, logits, free, *, key, first_chain, update):
     share_out(run_draw, states.shape[0], cost, states, logits, free, key[0], key[1], first_chain, sweep, block)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def run_infer(first, last, states, couplings, bias, beta, logits, means, scale):
     inputs, held = np.empty(bias.size, np.int32), np.empty(states.shape[1], np.uint64)
     rows = np.empty(64 * states.shape[1], np.int64)
@@ -32,7 +32,7 @@ def run_infer(first, last, states, couplings, bias, beta, logits, means, scale):
         write_means(means[row], logits[row])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def run_draw(first, last, states, logits, free, key0, key1, first_chain, sweep, block):
     width = 64 * states.shape[1]
     words, on = np.empty(width, np.uint32), np.empty(width, np.uint8)

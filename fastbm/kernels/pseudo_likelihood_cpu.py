@@ -3,8 +3,9 @@
 import math
 
 import numpy as np
-from numba import float32, njit
+from numba import float32
 
+from fastbm.kernels.compile_cpu import kernel
 from fastbm.kernels.draw_cpu import exp_negative
 from fastbm.kernels.threads_cpu import share_out
 
@@ -16,7 +17,7 @@ def flip_ratios(rows, off, on, factors, out, *, stride):
     share_out(run_flip_ratios, rows.shape[0], 0.3 * factors.size, rows, off, on, factors, out, stride)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def run_flip_ratios(first, last, rows, off, on, factors, out, stride):
     n_visible, n_hidden = rows.shape[1], factors.shape[0]
     product = np.empty((TILE, n_visible))
@@ -43,7 +44,7 @@ def grey_flip_ratios(changes, off, on, weights, out, *, stride):
     share_out(run_grey_flip_ratios, changes.shape[0], 2.0 * weights.size, changes, off, on, weights, out, stride)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def run_grey_flip_ratios(first, last, changes, off, on, weights, out, stride):
     n_hidden, n_visible = weights.shape
     product = np.empty(n_visible)

@@ -4,6 +4,7 @@ import numpy as np
 from numba import int32, int64, njit
 
 from fastbm import chain
+from fastbm.kernels.compile_cpu import kernel
 from fastbm.kernels.threads_cpu import share_out
 
 TILE = 16
@@ -37,7 +38,7 @@ def _round(weights, to_hidden, to_visible, exponent) -> int:
     return int(max(rows.max(), columns.sum(axis=0).max()))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def run_round(first, last, weights, to_hidden, to_visible, rows, columns, scale):
     for tile in range(first, last):
         begin, end = TILE * tile, min(TILE * tile + TILE, weights.shape[0])
@@ -77,7 +78,7 @@ def transpose(to_hidden, to_visible, begin, n_rows, n_columns):
             to_visible[column, begin + row] = to_hidden[begin + row, column]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def run_largest_input(weights):
     """The largest sum of absolute couplings of a unit, roughly; NaN or infinity when a coupling is."""
     n_rows, n_columns = weights.shape

@@ -3,6 +3,7 @@
 import numpy as np
 from numba import float32, njit, uint64
 
+from fastbm.kernels.compile_cpu import kernel
 from fastbm.kernels.threads_cpu import COST_OF_A_COUPLING, share_out
 
 
@@ -11,7 +12,7 @@ def statistics(states, values, out, totals, *, weight):
     share_out(run_statistics, out.shape[0], cost, states, values, out, totals, np.float32(weight))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def run_statistics(first, last, states, values, out, totals, weight):
     width = out.shape[1]
     sums, rows = np.empty(width, np.float32), np.empty(states.shape[0], np.int64)
