@@ -30,7 +30,7 @@ def add_arguments(parser):
     parser.add_argument("--data", metavar="FOLDER", help="a folder with the four files of MNIST instead of embedded digits")
     parser.add_argument("--output", metavar="FILE", default="fastbm-demo.png", help="the picture (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="random_state (default: %(default)s)")
-    parser.add_argument("--epochs", type=_passes, metavar="N", help="passes over the data (default: 300, or 15 with --data)")
+    parser.add_argument("--epochs", type=_passes, metavar="N", help="passes over the data (default: 200, or 15 with --data)")
 
 
 def _passes(text):
@@ -75,7 +75,7 @@ def _digits() -> Plan:
 
     X = datasets.binarise(datasets.load_digits()[0])
     order = np.random.default_rng(0).permutation(len(X))
-    parameters = {"n_components": 128, "batch_size": 50, "n_chains": 500, "n_iter": 300}
+    parameters = {"n_components": 128, "batch_size": 50, "n_chains": 500, "n_iter": 200}
     parameters |= {"learning_rate": 0.1, "learning_rate_schedule": "linear"}
     return Plan("scikit-learn's digits, 8×8", X[order[:1500]], X[order[1500:]], parameters, 2000, None)
 
