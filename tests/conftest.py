@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-os.environ.setdefault("MPLBACKEND", "agg")
+ROOT = Path(__file__).parents[1]
 
-from fastbm import datasets, device
-from fastbm.kernels import threads_cpu
+
+def _fresh_cache() -> str:
+    """A folder for what numba compiles, named after the sources: numba does not see when what a kernel inlines has changed."""
+    sources = sorted([ROOT / "fastbm" / "chain.py", *(ROOT / "fastbm" / "kernels").glob("*.py")])
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+    return str(Path(tempfile.gettempdir()) / f"fastbm-tests-{digest}")
+
+
+os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault("NUMBA_CACHE_DIR", _fresh_cache())
+
+from fastbm import datasets, device  # noqa: E402
+from fastbm.kernels import threads_cpu  # noqa: E402
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
@@ -39,7 +52,7 @@ def digits():
 @pytest.fixture(scope="session")
 def data_folder():
     """The folder of real data that FASTBM_DATA names; tests that need it are skipped without."""
-    candidates = [os.environ.get("FASTBM_DATA"), Path(__file__).parents[2] / "shared" / "data"]
+    candidates = [os.environ.get("FASTBM_DATA"), ROOT.parent / "shared" / "data"]
     for folder in candidates:
         if folder and Path(folder).is_dir():
             return Path(folder)

@@ -48,7 +48,9 @@ def test_demo_on_idx_files(mnist_like, capsys, monkeypatch):
     [
         (["demo", "--data", "/nowhere"], "python -m fastbm demo: there is no file /nowhere/train-images-idx3-ubyte, nor"),
         (["demo", "--output", "/nowhere/a.png"], "python -m fastbm demo: --output /nowhere/a.png: there is no folder /nowhere"),
+        (["demo", "--output", "a.txt"], "--output must name a .png file, got 'a.txt'"),
         (["bench", "--shapes", "3x"], "python -m fastbm bench: "),
+        (["bench", "--seconds", "inf"], "--seconds must lie between 0 and 3600, got inf"),
     ],
 )
 def test_errors_are_one_line(arguments, message, capsys):

@@ -45,7 +45,7 @@ def test_k_then_k_sweeps_are_2k_sweeps(machine):
 
 def test_sample_in_short_turns(machine, monkeypatch):
     whole = machine.sample(7, n_steps=23)
-    monkeypatch.setattr("fastbm.estimators._sampling.COST_OF_A_TURN", 1)
+    monkeypatch.setattr("fastbm.machines.rbm.COST_OF_A_TURN", 1)
     np.testing.assert_array_equal(machine.sample(7, n_steps=23), whole)
 
 

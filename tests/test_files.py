@@ -147,6 +147,10 @@ class TestTampering:
             (lambda a, h: a.update(components_=np.full_like(a["components_"], np.nan)), "tampered with: .*NaN"),
             (lambda a, h: a.update({"chains.hidden": a["chains.hidden"][1:].copy()}), "tampered with: arrays|were expected"),
             (lambda a, h: a.pop("velocity.hidden_bias"), "tampered with: .*velocity"),
+            (lambda a, h: a.update({"chains.hidden": ~a["chains.hidden"]}), "tampered with: .*units that the machine has not"),
+            (lambda a, h: h.update(_updates=2**80 + 1), "tampered with: .*_updates must be odd"),
+            (lambda a, h: h["parameters"].update(n_components=21), "tampered with: .*n_components=21"),
+            (lambda a, h: h.update(feature_names_in_=["a"]), "tampered with: .*1 feature_names_in_ for 64"),
             (lambda a, h: a.update({"velocity.weights": a["velocity.weights"].astype(np.float64)}), "tampered with"),
         ],
     )
@@ -179,6 +183,21 @@ class TestTampering:
         with pytest.raises(ValueError, match="tampered"):
             BernoulliRBM.load(path)
         assert not trap.exists()
+
+
+def test_what_is_not_a_file_is_not_replaced(saved, tmp_path):
+    machine, path = saved
+    with pytest.raises(FileExistsError, match="is not a file"):
+        machine.save(tmp_path)
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    path.chmod(0o600)
+    machine.partial_fit(np.ones((3, 64))).save(link)
+    assert link.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert_same(BernoulliRBM.load(path), machine)
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        machine.save(tmp_path / "nowhere" / "machine")
 
 
 class TestInterruption:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 
 import naive
 import numpy as np
@@ -198,6 +200,27 @@ class TestThreads:
 
         with pytest.raises(RuntimeError, match="broken run"):
             threads_cpu.share_out(fail, 100, 1.0)
+
+    @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="interrupting needs POSIX")
+    def test_interrupted_calls_leave_the_threads_fit_for_work(self, always_threads):
+        def slow(first, last):
+            time.sleep(1e-4)
+
+        before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        interrupted = 0
+        try:
+            for moment in np.linspace(1e-4, 2e-3, 300):
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, moment)
+                    for _ in range(100):
+                        threads_cpu.share_out(slow, 100, 1.0)
+                except KeyboardInterrupt:
+                    interrupted += 1
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert interrupted == 300
+        self.test_every_row_once(None)
 
     def test_small_work_stays_on_the_calling_thread(self):
         calls = []

@@ -72,6 +72,8 @@ def add_arguments(parser):
 
 def run(options):
     """Run the command."""
+    if not 0 < options.seconds < 3600:
+        raise ValueError(f"--seconds must lie between 0 and 3600, got {options.seconds}")
     main([parse_shape(text) for text in options.shapes], options.seconds, options.peers)
 
 

@@ -45,11 +45,13 @@ def run(options):
     from fastbm.estimators import BernoulliRBM
 
     output = Path(options.output)
+    if output.is_dir() or output.suffix.lower() != ".png":
+        raise ValueError(f"--output must name a .png file, got {options.output!r}")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"--output {output}: there is no folder {output.parent}")
     plotting.plot_images(np.zeros((1, 1)))  # a missing matplotlib is said now, not after the training
     begin = time.perf_counter()
-    plan = _mnist(options.data) if options.data else _digits()
+    plan = _mnist(options.data) if options.data is not None else _digits()
     parameters = plan.parameters | ({"n_iter": options.epochs} if options.epochs else {})
     machine = BernoulliRBM(**parameters, random_state=options.seed, verbose=1)
     _print_data(plan, machine)

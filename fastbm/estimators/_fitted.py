@@ -37,6 +37,7 @@ class FittedRBM(BaseEstimator):
     _velocity: RBM | None
 
     # constructor parameters
+    n_components: int
     batch_size: int
     n_chains: int | None
     verbose: int
@@ -45,8 +46,24 @@ class FittedRBM(BaseEstimator):
     device: str
 
     def _machine(self) -> RBM:
+        """Return the parameters, which users may have set by hand; ValueError when they do not fit together."""
         check_is_fitted(self)
-        return RBM(self.components_.T, self.intercept_visible_, self.intercept_hidden_)
+        arrays = (np.asarray(self.components_).T, np.asarray(self.intercept_visible_), np.asarray(self.intercept_hidden_))
+        shapes = [array.shape for array in arrays]
+        n_features = getattr(self, "n_features_in_", shapes[0][0] if shapes[0] else 0)
+        if len(shapes[0]) != 2 or shapes[0][0] != n_features or shapes[1:] != [(size,) for size in shapes[0]]:
+            raise ValueError(
+                f"components_, intercept_visible_ and intercept_hidden_ of shapes {shapes[0][::-1]}, {shapes[1]}, {shapes[2]} "
+                f"do not fit together with {n_features} features; see BernoulliRBM.from_weights"
+            )
+        floats = (np.float32, np.float64)
+        return RBM(*(array if array.dtype in floats and array.dtype.isnative else array.astype(float) for array in arrays))
+
+    def _check_chains(self) -> None:
+        """Raise ValueError when `h_samples_` was set by hand to what are no states of the chains."""
+        states, shape = np.asarray(self.h_samples_), (len(self._visible_chains), self.components_.shape[0])
+        if states.shape != shape or not ((states == 0) | (states == 1)).all():
+            raise ValueError(f"h_samples_ must be 0 and 1 of shape {shape}, got an array of shape {states.shape}")
 
     def _rounded(self) -> RoundedRBM:
         """Return the machine that is sampled, rounded anew only when the fitted attributes have changed."""

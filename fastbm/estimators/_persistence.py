@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +19,23 @@ LONGEST_HEADER = 100_000_000
 
 def write(path, kind: str, arrays: dict[str, np.ndarray], header: dict) -> None:
     """Write arrays and a JSON header for an estimator of class `kind`; an older file stays whole until this one is."""
-    path = Path(path)
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise FileExistsError(f"{path} exists, and is not a file")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
     text = json.dumps({"format": FORMAT, "class": kind, **header}, sort_keys=True)
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     metadata = {"fastbm": text, "sha256": _checksum(text, arrays)}
     content = safetensors.numpy.save(arrays, metadata)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if path.exists():
+            os.chmod(temporary, stat.S_IMODE(path.stat().st_mode))
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -44,13 +49,16 @@ def read(path, kind: str) -> tuple[dict[str, np.ndarray], dict]:
     try:
         metadata = json.loads(content[8 : 8 + _header_size(content)]).get("__metadata__") or {}
         arrays = safetensors.numpy.load(content)
-    except (safetensors.SafetensorError, ValueError, KeyError, AttributeError) as error:
+    except (safetensors.SafetensorError, ValueError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: its safetensors header does not fit its content ({error})") from error
     if "fastbm" not in metadata:
         raise ValueError(f"{path} is a foreign file: safetensors, but not written by fastbm")
     if metadata.get("sha256") != _checksum(metadata["fastbm"], arrays):
         raise ValueError(f"{path} was tampered with or damaged: its content does not match its checksum")
-    header = json.loads(metadata["fastbm"])
+    try:
+        header = dict(json.loads(metadata["fastbm"]))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} was tampered with: its header is no JSON object ({error})") from error
     if header.get("format") != FORMAT:
         raise ValueError(f"{path} has format {header.get('format')!r}; this version of fastbm reads format {FORMAT}")
     if header.get("class") != kind:
@@ -72,7 +80,7 @@ def _check_frame(path, content: bytes) -> None:
         try:
             tensors = json.loads(content[8:end])
             end += max((entry["data_offsets"][1] for name, entry in tensors.items() if name != "__metadata__"), default=0)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
             raise ValueError(f"{path} is damaged: its safetensors header is not valid ({error})") from error
     if len(content) < end:
         raise ValueError(f"{path} is truncated: {len(content)} bytes, its header speaks of at least {end}")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
 from fastbm import chain, device
 from fastbm.estimators import _persistence, _validation
 from fastbm.estimators._fitted import FittedRBM
-from fastbm.machines.rbm import RBM, Chains, rounded
+from fastbm.machines.rbm import RBM, Chains, all_free, rounded
 from fastbm.training import contrastive_divergence
 
 PARAMETER_ARRAYS = ("components_", "intercept_visible_", "intercept_hidden_")
+LARGEST_POSITION = 2**33
 NUMBERS = ("n_iter_", "_seed", "_updates", "_gibbs_updates")
 
 
@@ -50,7 +50,7 @@ class RBMFiles(FittedRBM):
             )
         self = cls(**parameters)
         self._validate_params()
-        state = contrastive_divergence.init(machine, self.n_chains or self.batch_size)
+        state = contrastive_divergence.init(machine, int(self.n_chains or self.batch_size))
         return self._set_fitted(
             state,
             seed=_validation.resolve_seed(self.random_state),
@@ -75,7 +75,8 @@ class RBMFiles(FittedRBM):
         ValueError
             When `learning_rate_schedule` is a function, which a file without code cannot hold.
         """
-        check_is_fitted(self)
+        self._rounded()  # a machine that cannot be sampled could not be loaded: the error is better now
+        self._check_chains()
         arrays = {name: getattr(self, name) for name in PARAMETER_ARRAYS}
         arrays |= {"chains.visible": self._visible_chains, "chains.hidden": chain.pack(self.h_samples_)}
         if self._velocity is not None:
@@ -114,7 +115,7 @@ class RBMFiles(FittedRBM):
             raise ValueError("learning_rate_schedule is a function, which a file cannot hold; set it to 'constant' or 'linear'")
         if not isinstance(self.random_state, Integral):
             parameters["random_state"] = None  # what a generator gave is kept as the seed
-        return {name: value.item() if isinstance(value, np.generic) else value for name, value in parameters.items()}
+        return {name: _plain(value) for name, value in parameters.items()}
 
     @classmethod
     def _from_file(cls, arrays, header):
@@ -127,6 +128,10 @@ class RBMFiles(FittedRBM):
         chains = Chains(arrays["chains.visible"], arrays["chains.hidden"], updates)
         _check_shapes(machine, velocity, chains)
         features = {"n_features_in_": machine.weights.shape[0]}
+        if self.n_components != machine.weights.shape[1]:
+            raise ValueError(f"n_components={self.n_components} with components_ of shape {components.shape}")
+        if len(header.get("feature_names_in_", components[0])) != components.shape[1]:
+            raise ValueError(f"{len(header['feature_names_in_'])} feature_names_in_ for {components.shape[1]} features")
         if "feature_names_in_" in header:
             features["feature_names_in_"] = np.array(header["feature_names_in_"], dtype=object)
         return self._set_fitted(
@@ -140,6 +145,15 @@ class RBMFiles(FittedRBM):
         )
 
 
+def _plain(value):
+    """Return a parameter as a type that JSON has."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value
+
+
 def _check_shapes(machine, velocity, chains):
     n_chains = len(chains.visible)
     words = [chain.padded(n_units) // chain.WORD for n_units in machine.weights.shape]
@@ -148,3 +162,8 @@ def _check_shapes(machine, velocity, chains):
     got = [(array.shape, array.dtype) for array in (chains.visible, chains.hidden, *(velocity or ()))]
     if got != expected or n_chains == 0:
         raise ValueError(f"arrays of {got} where {expected} were expected")
+    free = (all_free(n_units) for n_units in machine.weights.shape)
+    if any((states & ~units).any() for states, units in zip(chains[:2], free, strict=True)):
+        raise ValueError("chains have units that the machine has not")
+    if chains.updates % 2 == 0 or chains.updates >= LARGEST_POSITION:
+        raise ValueError(f"_updates must be odd and below {LARGEST_POSITION}, got {chains.updates}")

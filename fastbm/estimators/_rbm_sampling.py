@@ -88,6 +88,7 @@ class RBMSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
         v_new : ndarray of shape (n_samples, n_features)
             Rows of False and True, as scikit-learn's are. To run many steps, `sample` is faster.
         """
+        check_is_fitted(self, "_seed")
         X = self._check_rows(v)
         with _position_lock:  # two threads must not draw the same
             start = self._gibbs_updates
@@ -134,7 +135,7 @@ class RBMSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
         ValueError
             When an argument is not valid.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "_seed")
         n_samples = _validation.check_count(n_samples, "n_samples", 1)
         n_steps = _validation.check_count(n_steps, "n_steps", 0)
         beta = _validation.check_beta(beta, n_samples)

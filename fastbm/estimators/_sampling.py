@@ -7,10 +7,7 @@ from tqdm.auto import tqdm
 
 from fastbm import chain
 from fastbm.chain import Purpose
-from fastbm.machines.rbm import Chains, RoundedRBM, advance, all_free, empty_chains
-
-COST_OF_A_TURN = 1_000_000_000
-"""Couplings times chains times sweeps of one call of the kernel: a fraction of a second, then Ctrl-C is heard."""
+from fastbm.machines.rbm import Chains, RoundedRBM, advance, all_free, empty_chains, sweeps_a_turn
 
 
 def fair_coins(machine: RoundedRBM, n_chains: int, seed: int) -> Chains:
@@ -32,8 +29,7 @@ def clamp_units(chains: Chains, clamp: np.ndarray | None, n_visible: int):
 
 def sweep(machine: RoundedRBM, chains: Chains, n_steps: int, *, key, beta, visible_free, verbose) -> Chains:
     """Run `n_steps` sweeps in short turns, with a progress bar when `verbose`."""
-    cost = max(1, chains.visible.shape[0] * machine.to_hidden.size)
-    turn = max(1, COST_OF_A_TURN // cost)
+    turn = sweeps_a_turn(machine, chains.visible.shape[0])
     with tqdm(total=n_steps, disable=not verbose, desc="sampling", unit="sweep", leave=False, mininterval=0.5) as bar:
         for done in range(0, n_steps, turn):
             n_sweeps = min(turn, n_steps - done)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from copy import copy
 from numbers import Integral, Real
 from typing import Any
 
@@ -181,14 +182,13 @@ class BernoulliRBM(RBMSampling, RBMFiles):
         """
         X, state, fitted = self._begin(X, fresh=not self.warm_start)
         key = chain.stream_key(fitted["seed"], Purpose.TRAINING)
-        slices = list(minibatches.slices(X.shape[0], self.batch_size))
-        with tqdm(
-            total=self.n_iter * len(slices), disable=not self.verbose, desc="fitting", unit="batch", mininterval=0.5
-        ) as bar:
-            for iteration in range(self.n_iter):
+        n_iter = int(self.n_iter)  # NumPy's integers would overflow
+        slices = list(minibatches.slices(X.shape[0], int(self.batch_size)))
+        with tqdm(total=n_iter * len(slices), disable=not self.verbose, desc="fitting", unit="batch", mininterval=0.5) as bar:
+            for iteration in range(n_iter):
                 begin = time.perf_counter()
                 for index, part in enumerate(slices):
-                    fraction = (iteration + index / len(slices)) / self.n_iter
+                    fraction = (iteration + index / len(slices)) / n_iter
                     state = self._update(state, X[part], key, fraction)
                     bar.update()
                 fitted["n_iter"] += 1
@@ -218,14 +218,15 @@ class BernoulliRBM(RBMSampling, RBMFiles):
         """Return X, a training state and the other fitted values, all of them copies: a fit that fails changes nothing."""
         fitted = {"n_iter": 0, "device": device.resolve(self.device)}
         fresh = fresh or not hasattr(self, "components_")
-        recipient = type(self)() if fresh else self  # validate_data writes on its estimator
+        recipient = copy(self) if fresh else self  # validate_data writes on its estimator
         X = _validation.check_rows(recipient, X, reset=fresh)
         _validation.warn_outside_unit_interval(X)
         fitted["features"] = {name: value for name, value in vars(recipient).items() if name.endswith("_in_")}
         if fresh:
             fitted |= {"dtype": X.dtype, "seed": _validation.resolve_seed(self.random_state)}
             machine = self._initial_machine(X.shape[1], fitted["seed"])
-            return X, contrastive_divergence.init(machine, self.n_chains or self.batch_size), fitted
+            return X, contrastive_divergence.init(machine, int(self.n_chains or self.batch_size)), fitted
+        self._machine()  # attributes set by hand fit together
         if self.n_components != self.components_.shape[0]:
             raise ValueError(
                 f"n_components={self.n_components} does not match the {self.components_.shape[0]} hidden units already fitted; "
@@ -248,15 +249,16 @@ class BernoulliRBM(RBMSampling, RBMFiles):
     def _state(self) -> contrastive_divergence.State:
         """Return a training state that goes on from the fitted attributes, which may have been set by hand."""
         machine = RBM(*(np.array(array, np.float32, order="C") for array in self._machine()))
+        self._check_chains()
         velocity = None if self._velocity is None else RBM(*(array.copy() for array in self._velocity))
         chains = Chains(self._visible_chains.copy(), chain.pack(self.h_samples_), self._updates)
         return contrastive_divergence.State(machine, rbm.rounded(machine), velocity, chains)
 
     def _update(self, state, rows, key, fraction):
-        rate = self.learning_rate * schedules.factor(self.learning_rate_schedule, fraction)
+        rate = float(self.learning_rate) * schedules.factor(self.learning_rate_schedule, fraction)
         state, _ = contrastive_divergence.step(
-            state, minibatches.prepare(rows), key=key, persistent=self.algorithm == "pcd", n_steps=self.n_gibbs_steps,
-            learning_rate=rate, momentum=self.momentum, l1=self.l1, l2=self.l2,
+            state, minibatches.prepare(rows), key=key, persistent=self.algorithm == "pcd", n_steps=int(self.n_gibbs_steps),
+            learning_rate=rate, momentum=float(self.momentum), l1=float(self.l1), l2=float(self.l2),
         )  # fmt: skip
         return state
 

@@ -1,16 +1,18 @@
 """Threads for compiled kernels that release the GIL: rows are handed out in runs, and nobody waits in a spin.
 
-A pool of Python threads instead of numba's `prange`, because numba's layers abort a process that forks (libgomp) or that calls
-from two threads (workqueue), and libgomp's idle threads spin beside BLAS's. Waking a thread costs up to 100 microseconds, so
-small work stays on the calling thread. The number of threads is numba's: NUMBA_NUM_THREADS or `numba.set_num_threads`.
+Python threads instead of numba's `prange`, because numba's layers abort a process that forks (libgomp) or that calls from two
+threads (workqueue), and libgomp's idle threads spin beside BLAS's; and queues written in C instead of an executor, whose locks
+a Ctrl-C can leave held. Waking a thread costs up to 100 microseconds, so small work stays on the calling thread. The number of
+threads is numba's: NUMBA_NUM_THREADS or `numba.set_num_threads`.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections import deque
+from contextlib import contextmanager, suppress
+from queue import SimpleQueue
+from threading import Thread
 
 import numba
 
@@ -23,7 +25,7 @@ COST_OF_A_DRAW = 3.0
 RUNS_A_THREAD = 4
 """Runs of rows for each thread: enough that a thread that is held up by other work does not hold up the call."""
 
-_pool: ThreadPoolExecutor | None = None
+_tasks: SimpleQueue | None = None
 
 
 def n_threads() -> int:
@@ -45,41 +47,75 @@ def limited_to(n: int):
 def share_out(kernel, n_rows: int, cost: float, *arguments) -> None:
     """Call ``kernel(first, last, *arguments)`` for runs of rows that together are 0 … n_rows - 1, on all threads.
 
-    `cost` is roughly how many nanoseconds one row takes. The kernel must give the same result however the
-    rows are cut into runs.
+    `cost` is roughly how many nanoseconds one row takes. The kernel must give the same result however the rows are cut into
+    runs. When the call is interrupted, runs that have begun are waited for, and the others are not made.
     """
     n_threads = min(numba.get_num_threads(), 1 + int(n_rows * cost / WORTH_A_THREAD), n_rows)
     if n_threads <= 1:
         kernel(0, n_rows, *arguments)
         return
     run = -(-n_rows // (n_threads * RUNS_A_THREAD))
-    starts = itertools.count(0, run)
+    starts = deque(range(0, n_rows, run))
 
     def work():
-        while (first := next(starts)) < n_rows:
+        while starts:
+            try:
+                first = starts.popleft()
+            except IndexError:  # another thread took the last one
+                return
             kernel(first, min(first + run, n_rows), *arguments)
 
-    helpers = [_threads().submit(work) for _ in range(n_threads - 1)]
+    helpers = [_Helper(work) for _ in range(n_threads - 1)]
     try:
+        for helper in helpers:
+            _queue().put(helper)
         work()
     finally:
-        running = [helper for helper in helpers if not helper.cancel()]
-        for helper in running:
-            helper.exception()  # wait: the arrays are being written
-    for helper in running:
-        helper.result()
+        starts.clear()
+        for helper in helpers:
+            if helper.active:  # one that has not begun finds nothing to do
+                helper.ended.get()
+    for helper in helpers:
+        if helper.error is not None:
+            raise helper.error
 
 
-def _threads() -> ThreadPoolExecutor:
-    global _pool
-    if _pool is None:
-        _pool = ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS, thread_name_prefix="fastbm")
-    return _pool
+class _Helper:
+    """A part of a call that another thread may take."""
+
+    def __init__(self, work):
+        self.work, self.active, self.error, self.ended = work, False, None, SimpleQueue()
+
+    def run(self):
+        self.active = True
+        try:
+            self.work()
+        except BaseException as error:  # raised again in the thread that called
+            self.error = error
+        self.active = False
+        self.ended.put(None)
+
+
+def _queue() -> SimpleQueue:
+    """Return the queue that the threads take helpers from; the threads are started with it."""
+    global _tasks
+    if _tasks is None:
+        tasks = SimpleQueue()
+        with suppress(RuntimeError):  # no thread starts while the interpreter ends; the caller then does all the work
+            for number in range(numba.config.NUMBA_NUM_THREADS):
+                Thread(target=_serve, args=(tasks,), name=f"fastbm-{number}", daemon=True).start()
+        _tasks = tasks
+    return _tasks
+
+
+def _serve(tasks: SimpleQueue) -> None:
+    while True:
+        tasks.get().run()
 
 
 def _forget_threads() -> None:
-    global _pool
-    _pool = None
+    global _tasks
+    _tasks = None
 
 
 if hasattr(os, "register_at_fork"):

@@ -16,6 +16,10 @@ from fastbm.units import bernoulli
 
 UNTEMPERED = np.ones(1, np.float32)
 """The kernels' `beta` for chains at inverse temperature 1."""
+COST_OF_A_TURN = 10_000_000_000
+"""Couplings times chains times sweeps of one call of the kernel."""
+COST_OF_A_UNIT = 100
+"""What drawing a unit costs, in couplings."""
 NOWHERE = np.empty((0, 0), np.float32)
 """The kernels' `hidden_means` when they are not wanted."""
 
@@ -132,9 +136,17 @@ def advance(
     visible, hidden, start = chains
     visible_free = all_free(machine.to_hidden.shape[0]) if visible_free is None else visible_free
     hidden_free = all_free(machine.to_visible.shape[0]) if hidden_free is None else hidden_free
-    kernels.gibbs(
-        visible, hidden, machine.to_hidden, machine.to_visible, machine.visible_bias, machine.hidden_bias,
-        beta, visible_free, hidden_free, NOWHERE if hidden_means is None else hidden_means,
-        exponent=machine.exponent, key=key, first_chain=0, start=start, stop=start + n_updates,
-    )  # fmt: skip
-    return Chains(visible, hidden, start + n_updates)
+    stop, turn = start + n_updates, 2 * sweeps_a_turn(machine, visible.shape[0])
+    for begin in range(start, stop, turn):
+        kernels.gibbs(
+            visible, hidden, machine.to_hidden, machine.to_visible, machine.visible_bias, machine.hidden_bias,
+            beta, visible_free, hidden_free, NOWHERE if hidden_means is None else hidden_means,
+            exponent=machine.exponent, key=key, first_chain=0, start=begin, stop=min(begin + turn, stop),
+        )  # fmt: skip
+    return Chains(visible, hidden, stop)
+
+
+def sweeps_a_turn(machine: RoundedRBM, n_chains: int) -> int:
+    """Return how many sweeps a kernel makes in one call: a fraction of a second's, so that Ctrl-C is heard in between."""
+    cost_of_a_sweep = machine.to_hidden.size + COST_OF_A_UNIT * (machine.visible_bias.size + machine.hidden_bias.size)
+    return max(1, COST_OF_A_TURN // (n_chains * cost_of_a_sweep))
