@@ -1,18 +1,11 @@
-"""Fixtures of the benchmarks: devices, trained machines, binary rows; all of them small with ``--benchmark-disable``."""
+"""Fixtures of the benchmarks: devices, and the materials of the workloads; all of them small with ``--benchmark-disable``."""
 
 from __future__ import annotations
 
-import os
-from functools import cache
-from pathlib import Path
-
 import pytest
+from materials import Materials
 
 import fastbm.device
-from fastbm.commands import bench
-
-DATA = Path(os.environ.get("FASTBM_DATA") or Path(__file__).parents[2] / "shared" / "data")
-"""Where binarized-mnist/binarized_mnist_packed.npz may be; without it, embedded digits are enlarged."""
 
 
 @pytest.fixture(params=["cpu", "cuda"])
@@ -30,26 +23,12 @@ def quick(request) -> bool:
 
 
 @pytest.fixture(scope="session")
-def binary_rows():
-    """A function that returns rows of 0 and 1 of so many units."""
-    return cache(lambda n_visible: bench.training_rows(n_visible, DATA))
+def materials(quick) -> Materials:
+    """Rows, trained machines, chains."""
+    return Materials(n_updates=20, n_sweeps=2) if quick else Materials()
 
 
-@pytest.fixture(scope="session")
-def trained(quick, binary_rows):
-    """A function that returns a machine of so many visible and hidden units, trained on `binary_rows`."""
-    n_updates = 20 if quick else 2000
-    return cache(lambda n_visible, n_hidden: bench.trained(binary_rows(n_visible), n_hidden, n_updates))
-
-
-@pytest.fixture(scope="session")
-def sampled(quick, binary_rows, trained):
-    """A function that returns a trained machine and chains for a shape."""
-
-    @cache
-    def get(shape):
-        machine = trained(shape.n_visible, shape.n_hidden)
-        n_steps = 2 if quick else bench.BURN_IN
-        return machine, bench.burnt_in(machine, binary_rows(shape.n_visible), shape.n_chains, n_steps)
-
-    return get
+@pytest.fixture
+def workload(request, quick):
+    """A workload that a test names by ``indirect``, small when `quick`."""
+    return request.param.small() if quick else request.param

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from workloads import GIBBS
 
 from fastbm.commands import bench, peers
 from fastbm.machines.rbm import RBM
 
-shapes = pytest.mark.parametrize("shape", bench.SHAPES, ids=str)
+COUPLINGS = 4e9
+"""Couplings of a run, about: with more chains or units it makes fewer sweeps."""
+
+workloads = pytest.mark.parametrize("workload", GIBBS, ids=lambda workload: str(workload.shape), indirect=True)
 every_peer = pytest.mark.parametrize("peer", peers.GIBBS)
 
 
 @pytest.fixture
-def measure(benchmark, quick):
-    """A function that measures a run of a few sweeps; returns visible states."""
+def measure(benchmark, quick, workload):
+    """A function that measures a run of a few sweeps, and checks the shape of the visible states that it returns."""
 
-    def measure(run, shape):
-        n_steps = 5 if quick else max(5, 5000 // shape.n_chains)
-        benchmark.group = f"gibbs-{shape}"
+    def measure(run):
+        shape = workload.shape
+        n_steps = 2 if quick else int(np.clip(COUPLINGS / workload.couplings, 1, 5000))
+        benchmark.group = workload.id
         benchmark.extra_info["chain_steps"] = n_steps * shape.n_chains
         run(1)
-        return np.asarray(benchmark(run, n_steps))
+        assert np.asarray(benchmark(run, n_steps)).shape == (shape.n_chains, shape.n_visible)
 
     return measure
 
@@ -31,17 +36,16 @@ def peer_run(name, machine, chains):
     return pytest.skip(f"{name}: {run}") if isinstance(run, str) else run
 
 
-@shapes
-def test_fastbm(shape, device, sampled, measure):
+@workloads
+def test_fastbm(workload, device, materials, measure):
     assert device == "cpu"
-    assert measure(bench.fastbm_gibbs(*sampled(shape)), shape).shape == (shape.n_chains, shape.n_visible)
+    measure(workload.fastbm(materials))
 
 
-@shapes
+@workloads
 @every_peer
-def test_peer(shape, peer, sampled, measure):
-    run = peer_run(peer, *sampled(shape))
-    assert measure(run, shape).shape == (shape.n_chains, shape.n_visible)
+def test_peer(workload, peer, materials, measure):
+    measure(peer_run(peer, *workload.sampled(materials)))
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ N_HIDDEN = 500
 
 
 @pytest.fixture(name="X")
-def rows(binary_rows, quick):
-    return binary_rows(784)[: 20 if quick else 1000]
+def rows(materials, quick):
+    return materials.rows(20 if quick else 1000, 784)
 
 
 def fitted(model, machine, X):
@@ -25,19 +25,19 @@ def fitted(model, machine, X):
 
 
 @pytest.fixture
-def model(device, trained, X):
-    return fitted(BernoulliRBM(device=device), trained(784, N_HIDDEN), X)
+def model(device, materials, X):
+    return fitted(BernoulliRBM(device=device), materials.machine(784, N_HIDDEN), X)
 
 
 @pytest.fixture
-def sklearn_model(trained, X):
-    return fitted(SklearnRBM(), trained(784, N_HIDDEN), X)
+def sklearn_model(materials, X):
+    return fitted(SklearnRBM(), materials.machine(784, N_HIDDEN), X)
 
 
-def test_rounding(benchmark, device, trained):
+def test_rounding(benchmark, device, materials):
     benchmark.group = "rounding-784x500"
     assert device == "cpu"
-    assert benchmark(rbm.rounded, trained(784, N_HIDDEN)).to_hidden.shape[0] == 784
+    assert benchmark(rbm.rounded, materials.machine(784, N_HIDDEN)).to_hidden.shape[0] == 784
 
 
 def test_transform(benchmark, model, X):

@@ -220,25 +220,23 @@ def mean(logits: np.ndarray) -> np.ndarray:
 # ----------------------------------------------------------------------------------------------------------- sweeps
 
 
-def gibbs(
-    visible, hidden, to_hidden, to_visible, visible_bias, hidden_bias, beta, visible_free, hidden_free, hidden_means,
-    *, exponent, key, first_chain, start, stop,
-):  # fmt: skip
-    """Block Gibbs sampling of restricted Boltzmann machines: the reference of ``fastbm.kernels.gibbs``.
+def gibbs(layers, up, down, biases, beta, free, *, exponent, key, first_chain, start, stop):
+    """Block Gibbs sampling of a machine with a chain of layers: the reference of ``fastbm.kernels.gibbs``.
 
-    Block updates `start` … `stop` - 1 are run; update u belongs to sweep u // 2 and draws block u % 2: 0 is the hidden
-    units given the visible ones, 1 the visible units given the hidden ones. See the kernel's contract for the arguments.
+    Units have couplings to the layers next to theirs. Block updates `start` … `stop` - 1 are run; update u belongs to sweep
+    u // 2: even ones draw the odd layers given the even ones, odd ones draw the even layers. The words of layer l come from
+    block l ^ 1, so that the hidden units of a restricted machine, drawn first, are block 0. See the kernel's contract for the
+    arguments.
     """
-    chains = first_chain + np.arange(visible.shape[0])
+    chains = first_chain + np.arange(layers[0].shape[0])
     for update in range(start, stop):
-        sweep, block = divmod(update, 2)
-        if block == 0:
-            source, couplings, bias, free, target = visible, to_hidden, hidden_bias, hidden_free, hidden
-        else:
-            source, couplings, bias, free, target = hidden, to_visible, visible_bias, visible_free, visible
-        inputs = unpack(source, couplings.shape[0], np.float64) @ couplings  # float64 sums of integers are exact
-        logits = logit(inputs.astype(np.int32), bias, beta, exponent)
-        if block == 0 and hidden_means.size:
-            hidden_means[:] = mean(logits)
-        states = pack(draw(logits, random_words(bias.size, chains, sweep, block, key)))
-        target[:] = (states & free) | (target & ~free)
+        for layer in range(1 - update % 2, len(layers), 2):
+            inputs = np.zeros((len(chains), biases[layer].size))  # float64 sums of integers are exact
+            if layer > 0:
+                inputs += unpack(layers[layer - 1], up[layer - 1].shape[0], np.float64) @ up[layer - 1]
+            if layer + 1 < len(layers):
+                inputs += unpack(layers[layer + 1], down[layer].shape[0], np.float64) @ down[layer]
+            logits = logit(inputs.astype(np.int32), biases[layer], beta, exponent)
+            words = random_words(biases[layer].size, chains, update // 2, layer ^ 1, key)
+            states = pack(draw(logits, words))
+            layers[layer][:] = (states & free[layer]) | (layers[layer] & ~free[layer])

@@ -12,6 +12,8 @@ from test_datasets import idx
 from fastbm import __version__
 from fastbm.__main__ import main
 from fastbm.commands import bench, demo
+from fastbm.machines import rbm
+from fastbm.machines.rbm import RBM
 
 
 @pytest.fixture
@@ -74,6 +76,14 @@ def test_bench_prints_a_row_for_each_device_and_peer(capsys):
     for words in ("fastbm cpu", "1 thread", "fastbm cuda", "scikit-learn", "jax", "chain-steps/s", "3 chains"):
         assert words in out
     assert max(map(len, out.splitlines())) <= bench.WIDTH
+
+
+def test_peers_that_cannot_run_say_why(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for shape, name, message in [((3, 2), "torch.rand", "not installed: "), ((1000, 600), "thrml", "not measured: ")]:
+        machine = RBM(*(np.zeros(n, np.float32) for n in (shape, *shape)))
+        reason = bench.peer_gibbs(name, machine, rbm.empty_chains(1, *shape))
+        assert reason.startswith(message)
 
 
 @pytest.mark.parametrize("epochs", ["0", "-1", "2.5", "many"])

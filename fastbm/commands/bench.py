@@ -120,18 +120,23 @@ def training_rows(n_visible: int, folder: Path | None = None) -> np.ndarray:
     if n_visible != 784 or not file or not file.is_file():
         return digits(n_visible)
     with np.load(file) as arrays:
-        return np.unpackbits(arrays["x_train"], axis=1, count=784).astype(np.float32)
+        return np.unpackbits(arrays["x_train"], axis=1, count=784).astype(np.float32, order="C")
 
 
 def digits(n_visible: int) -> np.ndarray:
     """Return scikit-learn's digits as rows of 0 and 1, enlarged to the smallest square of at least `n_visible` pixels."""
+    return (grey_digits(n_visible) > 7 / 16).astype(np.float32)
+
+
+def grey_digits(n_visible: int) -> np.ndarray:
+    """Return scikit-learn's digits as grey levels, float32, enlarged to the smallest square of at least `n_visible` pixels."""
     from fastbm.datasets import load_digits
 
     side = max(8, int(np.ceil(np.sqrt(n_visible))))
     scale, margin = side // 8, side % 8
-    images = (load_digits()[0].reshape(-1, 8, 8) > 7 / 16).repeat(scale, axis=1).repeat(scale, axis=2)
+    images = load_digits()[0].reshape(-1, 8, 8).repeat(scale, axis=1).repeat(scale, axis=2)
     padding = (margin // 2, margin - margin // 2)
-    return np.pad(images, ((0, 0), padding, padding)).reshape(len(images), -1)[:, :n_visible].astype(np.float32)
+    return np.pad(images, ((0, 0), padding, padding)).reshape(len(images), -1)[:, :n_visible]
 
 
 def trained(rows: np.ndarray, n_hidden: int, n_updates: int = 600) -> RBM:
@@ -161,30 +166,39 @@ def gibbs_rows(machine: RBM, chains: Chains, names) -> dict[str, Run | str]:
     n = n_threads()
     rows: dict[str, Run | str] = {f"fastbm cpu ({n} thread{'s'[: n > 1]})": fastbm_gibbs(machine, chains)}
     if n > 1:
-        rows["fastbm cpu (1 thread)"] = fastbm_gibbs(machine, chains, n_threads=1)
+        rows["fastbm cpu (1 thread)"] = limited(fastbm_gibbs(machine, chains), 1)
     rows["fastbm cuda"] = device.why_no_cuda()
     return rows | {name: peer_gibbs(name, machine, chains) for name in names}
 
 
-def fastbm_gibbs(machine: RBM, chains: Chains, n_threads: int | None = None) -> Run:
-    """Return what makes sweeps of a copy of `chains`, on all threads or on some."""
-    from fastbm.kernels import threads_cpu
-
+def fastbm_gibbs(machine: RBM, chains: Chains) -> Run:
+    """Return what makes sweeps of a copy of `chains`."""
     exact, key = rbm.rounded(machine), chain.stream_key(0, chain.Purpose.SAMPLING)
     chains = Chains(chains.visible.copy(), chains.hidden.copy(), 0)
-    n = n_threads or threads_cpu.n_threads()
 
     def run(n_steps):
         nonlocal chains
-        with threads_cpu.limited_to(n):
-            chains = rbm.advance(exact, chains, 2 * n_steps, key=key, beta=rbm.UNTEMPERED)
+        chains = rbm.advance(exact, chains, 2 * n_steps, key=key, beta=rbm.UNTEMPERED)
         return chain.unpack(chains.visible, machine.weights.shape[0])
 
     return run
 
 
+def limited(run: Run, n: int) -> Run:
+    """Return a run of fastbm's on `n` threads."""
+    from fastbm.kernels.threads_cpu import limited_to
+
+    def run_limited(n_steps):
+        with limited_to(n):
+            return run(n_steps)
+
+    return run_limited
+
+
 def peer_gibbs(name: str, machine: RBM, chains: Chains) -> Run | str:
     """Return a peer that makes sweeps beginning at `chains`, or the reason why it cannot."""
+    if name == "thrml" and machine.weights.size > peers.LARGEST_GRAPH:
+        return f"not measured: its graph of {machine.weights.size:,} couplings would take minutes to make"
     v0 = chain.unpack(chains.visible, machine.weights.shape[0], np.float32)
     try:
         return peers.GIBBS[name](*machine, v0)

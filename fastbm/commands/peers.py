@@ -6,7 +6,8 @@ Packages are imported when a peer is made: one that is missing raises ImportErro
 
 * ``GIBBS[name](weights, visible_bias, hidden_bias, v0)`` returns ``run(n_steps)``, which makes `n_steps` sweeps of its chains,
   v → h → v, beginning at the rows of `v0`, and returns their visible states;
-* ``PCD[name](X, n_hidden, batch_size)`` returns ``run()``, which trains a new machine by PCD-1 for one pass over `X`.
+* ``PCD[name](X, n_hidden, batch_size)`` returns ``run()``, which trains a new machine by PCD-1, with as many chains as a
+  minibatch has rows, for one pass over `X`, and returns scikit-learn's estimator, or weights, visible and hidden biases.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from functools import partial
 import numpy as np
 
 LEARNING_RATE = 0.05
+LARGEST_GRAPH = 500_000
+"""Couplings up to which it is worth waiting until thrml has made its graph, of which every edge is a Python object."""
 
 
 def sklearn_gibbs(weights, visible_bias, hidden_bias, v0):
     """scikit-learn's own `gibbs`, with weights set by hand in the order that its `fit` leaves them in."""
     from sklearn.neural_network import BernoulliRBM
 
-    _share_blas_threads()
+    share_blas_threads()
     model = BernoulliRBM(weights.shape[1], random_state=0)
     model.components_ = np.asfortranarray(weights.T)
     model.intercept_visible_, model.intercept_hidden_ = visible_bias, hidden_bias
@@ -41,12 +44,22 @@ def sklearn_pcd(X, n_hidden, batch_size):
     """scikit-learn's own `fit`."""
     from sklearn.neural_network import BernoulliRBM
 
-    _share_blas_threads()
+    share_blas_threads()
     model = BernoulliRBM(n_hidden, learning_rate=LEARNING_RATE, batch_size=batch_size, n_iter=1, random_state=0)
     return lambda: model.fit(X)
 
 
-def _share_blas_threads():
+def sklearn_defaults(X):
+    """scikit-learn's own `fit` as it comes, for one pass."""
+    from sklearn.neural_network import BernoulliRBM
+
+    share_blas_threads()
+    model = BernoulliRBM(n_iter=1, random_state=0)
+    return lambda: model.fit(X)
+
+
+def share_blas_threads():
+    """Let NumPy's products use as many threads as fastbm's kernels."""
     from threadpoolctl import threadpool_limits
 
     from fastbm.kernels.threads_cpu import n_threads
@@ -132,6 +145,41 @@ def jax_gibbs(weights, visible_bias, hidden_bias, v0):
     return run
 
 
+def jax_pcd(X, n_hidden, batch_size):
+    """JAX on the CPU, a pass in one compiled scan over minibatches; the machine is made inside: there is nothing to donate."""
+    import jax
+
+    n_whole = len(X) // batch_size * batch_size
+    whole = X[:n_whole].reshape(-1, batch_size, X.shape[1])
+    whole, rest, key = jax.device_put((whole, X[n_whole:], jax.random.key(0)), jax.devices("cpu")[0])
+
+    @jax.jit
+    def epoch(key, whole, rest):
+        key, weights_key = jax.random.split(key)
+        W = 0.01 * jax.random.normal(weights_key, (X.shape[1], n_hidden))
+        a, b, h = (jax.numpy.zeros(shape) for shape in (X.shape[1], n_hidden, (batch_size, n_hidden)))
+        state, _ = jax.lax.scan(_jax_update, (W, a, b, h, key), whole)
+        state, _ = _jax_update(state, rest) if len(rest) else (state, None)
+        return state[:3]
+
+    return lambda: jax.block_until_ready(epoch(key, whole, rest))
+
+
+def _jax_update(state, v_positive):
+    """Return the state after an update from one minibatch, and nothing to collect, as `jax.lax.scan` wants it."""
+    import jax
+
+    W, a, b, h, key = state
+    key, visible_key, hidden_key = jax.random.split(key, 3)
+    h_positive = jax.nn.sigmoid(v_positive @ W + b)
+    v_negative = jax.random.bernoulli(visible_key, jax.nn.sigmoid(h @ W.T + a)).astype(W.dtype)
+    h_negative = jax.nn.sigmoid(v_negative @ W + b)
+    W = W + LEARNING_RATE * (v_positive.T @ h_positive / len(v_positive) - v_negative.T @ h_negative / len(v_negative))
+    a = a + LEARNING_RATE * (v_positive.mean(0) - v_negative.mean(0))
+    b = b + LEARNING_RATE * (h_positive.mean(0) - h_negative.mean(0))
+    return (W, a, b, jax.random.bernoulli(hidden_key, h_negative).astype(W.dtype), key), None
+
+
 def thrml_gibbs(weights, visible_bias, hidden_bias, v0):
     """thrml: the machine as an Ising model, with spins ±1 = 2 v - 1, on a bipartite graph; one program, mapped over chains."""
     import jax
@@ -174,4 +222,5 @@ PCD = {
     "scikit-learn": sklearn_pcd,
     "torch.bernoulli": partial(torch_pcd, "bernoulli"),
     "torch.rand": partial(torch_pcd, "rand"),
+    "jax": jax_pcd,
 }

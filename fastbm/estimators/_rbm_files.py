@@ -9,7 +9,7 @@ import numpy as np
 from fastbm import chain, device
 from fastbm.estimators import _persistence, _validation
 from fastbm.estimators._fitted import FittedRBM
-from fastbm.machines.rbm import RBM, Chains, all_free, rounded
+from fastbm.machines.rbm import RBM, Chains, all_free
 from fastbm.training import contrastive_divergence
 
 PARAMETER_ARRAYS = ("components_", "intercept_visible_", "intercept_hidden_")
@@ -135,7 +135,7 @@ class RBMFiles(FittedRBM):
         if "feature_names_in_" in header:
             features["feature_names_in_"] = np.array(header["feature_names_in_"], dtype=object)
         return self._set_fitted(
-            contrastive_divergence.State(machine, rounded(machine), velocity, chains),
+            contrastive_divergence.resume(machine, velocity, chains),
             seed=seed,
             n_iter=n_iter,
             dtype=components.dtype,

@@ -18,7 +18,6 @@ from fastbm.estimators import _validation
 from fastbm.estimators._rbm_files import RBMFiles
 from fastbm.estimators._rbm_sampling import RBMSampling
 from fastbm.evaluation.pseudo_likelihood import pseudo_likelihood
-from fastbm.machines import rbm
 from fastbm.machines.rbm import RBM, Chains
 from fastbm.training import contrastive_divergence, minibatches, schedules
 
@@ -252,12 +251,13 @@ class BernoulliRBM(RBMSampling, RBMFiles):
         self._check_chains()
         velocity = None if self._velocity is None else RBM(*(array.copy() for array in self._velocity))
         chains = Chains(self._visible_chains.copy(), chain.pack(self.h_samples_), self._updates)
-        return contrastive_divergence.State(machine, rbm.rounded(machine), velocity, chains)
+        return contrastive_divergence.resume(machine, velocity, chains)
 
     def _update(self, state, rows, key, fraction):
         rate = float(self.learning_rate) * schedules.factor(self.learning_rate_schedule, fraction)
+        state, rows = contrastive_divergence.prepare(state, rows)
         state, _ = contrastive_divergence.step(
-            state, minibatches.prepare(rows), key=key, persistent=self.algorithm == "pcd", n_steps=int(self.n_gibbs_steps),
+            state, rows, key=key, persistent=self.algorithm == "pcd", n_steps=int(self.n_gibbs_steps),
             learning_rate=rate, momentum=float(self.momentum), l1=float(self.l1), l2=float(self.l2),
         )  # fmt: skip
         return state

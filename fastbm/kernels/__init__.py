@@ -30,28 +30,27 @@ def round_couplings(weights, to_hidden, to_visible, *, guess):
     return _cpu("rounding").round_couplings(weights, to_hidden, to_visible, guess=guess)
 
 
-def gibbs(
-    visible, hidden, to_hidden, to_visible, visible_bias, hidden_bias, beta, visible_free, hidden_free, hidden_means,
-    *, exponent, key, first_chain, start, stop,
-):  # fmt: skip
-    """Run block updates `start` … `stop` - 1 of restricted Boltzmann machines; `visible` and `hidden` change in place.
+def gibbs(layers, up, down, biases, beta, free, tables, *, exponent, key, first_chain, start, stop):
+    """Run block updates `start` … `stop` - 1 of a machine with a chain of layers; the states change in place.
 
-    Update u is of sweep u // 2; even ones draw the hidden units given the visible, odd ones the visible given the hidden.
-    `hidden_means` (n_rows, padded(n_hidden)) float32 gets the probabilities that the last hidden states were drawn from; of
-    shape (0, 0) it gets none. Counters used: (unit // 4, chain, u // 2, u % 2). Reference: ``fastbm.chain.gibbs``. Cost: for
-    each unit that changes, or at most for each unit that is on, one row of couplings is read; a random word and an
-    exponential for each unit.
+    `layers` are packed states, a tuple with one array a layer, the visible layer first; `up[l]` are the couplings from layer l
+    to layer l + 1, `down[l]` those from layer l + 1 to layer l; `biases` and `free` have one array a layer. `tables` is a dict
+    that belongs to these couplings, empty at first: what is built from them is kept in it.
+
+    Update u is of sweep u // 2; even ones draw the odd layers given the even ones, odd ones the even layers. A restricted
+    machine has two layers. Counters used: (unit // 4, chain, u // 2, layer ^ 1). Reference: ``fastbm.chain.gibbs``. Cost: a
+    random word and an exponential for each unit; for few chains, one row of couplings for each unit that changes; for many, a
+    look-up for each coupling and three or five units, of 16 or 32 chains at once.
     """
     _cpu("gibbs").gibbs(
-        visible, hidden, to_hidden, to_visible, visible_bias, hidden_bias, beta, visible_free, hidden_free, hidden_means,
-        exponent=exponent, key=key, first_chain=first_chain, start=start, stop=stop,
-    )  # fmt: skip
+        layers, up, down, biases, beta, free, tables, exponent=exponent, key=key, first_chain=first_chain, start=start, stop=stop
+    )
 
 
 def infer(states, couplings, bias, beta, logits, means, *, exponent):
     """Write the logits and the means, given packed states, of the units that `couplings` lead to.
 
-    `logits` and `means` (n_rows, bias.size) float32. Reference: ``fastbm.chain.logit`` of the exact integer inputs, and
+    `logits` (n_rows, bias.size) and `means` (n_rows, at least bias.size) float32. Reference: ``fastbm.chain.logit`` of the exact integer inputs, and
     ``fastbm.chain.mean``. Cost: a row of couplings and an exponential for each unit that is on.
     """
     _cpu("infer").infer(states, couplings, bias, beta, logits, means, exponent=exponent)
@@ -61,7 +60,7 @@ def grey_infer(rows, weights, bias, logits, means):
     """Write logits ``rows @ weights + bias`` and means of units given real numbers instead of states.
 
     `rows` (n_rows, n_from) and `weights` (n_from, n_to) float32, C-contiguous; `bias` (padded(n_to),), `logits` and `means`
-    (n_rows, padded(n_to)) float32. Terms are added in the order of n_from, the bias last, each rounded to float32. Cost: a
+    (n_rows, at least padded(n_to)) float32. Terms are added in the order of n_from, the bias last, each rounded to float32. Cost: a
     row of weights for each number that is not 0.
     """
     _cpu("grey").grey_infer(rows, weights, bias, logits, means)
@@ -75,18 +74,52 @@ def draw(states, logits, free, *, key, first_chain, update):
     _cpu("infer").draw(states, logits, free, key=key, first_chain=first_chain, update=update)
 
 
-def statistics(states, values, out, totals, *, weight):
-    """Add ``weight * states.T @ values`` to `out` and ``weight * states.sum(axis=0)`` to `totals`.
+def pack(rows, out):
+    """Write which numbers of `rows` are not 0 as packed states to `out`; return whether the others are all 1.
 
-    Packed `states`; `values` (n_rows, at least n_to) float32; `out` (n_units, n_to) and `totals` (n_units,) float32. Rows are
-    added in their order, the sum is then multiplied by `weight`. Cost: a row of values for each unit that is on.
+    `rows` (n_rows, n_units) float32 or float64, C-contiguous. Reference: ``fastbm.chain.pack``. Cost: one pass over the rows.
     """
-    _cpu("statistics").statistics(states, values, out, totals, weight=weight)
+    return _cpu("packing").pack(rows, out)
 
 
-def grey_statistics(rows, values, out, totals, *, weight):
-    """As `statistics`, for `rows` (n_rows, n_units) of float32 numbers instead of packed states."""
-    _cpu("grey").grey_statistics(rows, values, out, totals, weight=weight)
+def phases(
+    rows, visible, hidden, means, to_hidden, to_visible, visible_bias, hidden_bias, visible_free, hidden_free, tables,
+    *, exponent, key, update,
+):  # fmt: skip
+    """Do what an update needs of its data and of its chains: infer the hidden units of both, after a sweep of the chains.
+
+    `rows` are packed states, and so are `visible` and `hidden`, the chains, which change in place: update number `update` draws
+    the visible units, the next one the hidden units. `means` (n_rows + n_chains, at least padded(n_hidden)) float32 gets the
+    probabilities of the hidden units, first those of the rows, then those that the chains were drawn from. `visible_free` and
+    `hidden_free` have one row, 0 in the padding. Counters used: (unit // 4, chain, update // 2, 1) and (unit // 4, chain,
+    (update + 1) // 2, 0). Reference: ``fastbm.chain.gibbs`` and ``fastbm.chain.mean``. Cost: a row of couplings for each unit
+    that is on, a random word and two exponentials for each unit of a chain.
+    """
+    _cpu("learning").phases(
+        rows, visible, hidden, means, to_hidden, to_visible, visible_bias, hidden_bias, visible_free, hidden_free, tables,
+        exponent=exponent, key=key, update=update,
+    )  # fmt: skip
+
+
+def ascend(
+    weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient, rows, grey, visible, means, tables,
+    *, exponent, learning_rate, momentum, l1, l2,
+):  # fmt: skip
+    """Move the weights up the gradient of the log-likelihood, and round them again; return the exponent.
+
+    The data are `rows`, packed states, or `grey` (n_rows, n_visible) float32, and the other one has no rows; `visible` are the
+    packed states of the chains. `means` are the hidden probabilities of the data, then those of the chains, as `phases` writes
+    them. Written: `weights` (n_visible, n_hidden) float32; `velocity`, of the same shape, or (0, 0) where there is no momentum;
+    `to_hidden` and `to_visible`, as by `round_couplings`, where `exponent` is tried first; `visible_gradient` (n_visible,) and
+    `hidden_gradient` (n_hidden,) float32, the mean states of the data less those of the chains. Means are summed in the order of
+    their rows, each multiplied by its state and by 1 / n_rows, or -1 / n_chains. Then velocity ← momentum · velocity +
+    learning_rate · (gradient - l2 · w - l1 · sign(w)), and w ← w + velocity. Twin: ``naive.ascend`` in the tests. Cost: a row
+    of means for each unit that is on, in the data and in the chains, and one pass over the weights and over both roundings.
+    """
+    return _cpu("learning").ascend(
+        weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient, rows, grey, visible, means, tables,
+        exponent=exponent, learning_rate=learning_rate, momentum=momentum, l1=l1, l2=l2,
+    )  # fmt: skip
 
 
 def flip_ratios(rows, off, on, factors, out, *, stride):

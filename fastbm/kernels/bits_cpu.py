@@ -1,4 +1,4 @@
-"""Three processor instructions that numba has no name for, as intrinsics on 64-bit and 32-bit words."""
+"""Processor instructions on single words that numba has no name for, as intrinsics; each works in vectorised loops too."""
 
 from llvmlite import ir
 from numba import types
@@ -29,3 +29,13 @@ def bits_to_float(typingctx, word):
         return builder.bitcast(arguments[0], ir.FloatType())
 
     return types.float32(types.int32), codegen
+
+
+@intrinsic
+def float_to_bits(typingctx, number):
+    """The int32 that has the bits of a float32."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.IntType(32))
+
+    return types.int32(types.float32), codegen

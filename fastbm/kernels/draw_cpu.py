@@ -19,17 +19,18 @@ SMALLEST_LOGIT, ONE, ULP = chain.SMALLEST_LOGIT, chain.ONE, chain.ULP
 
 @njit(forceinline=True)
 def philox(c0, c1, c2, c3, k0, k1):
-    """Philox4x32-10: four random uint32 words."""
+    """Philox4x32-10: four random uint32 words.
+
+    Words are kept in 64 bits, with rubbish in the upper half: only the products look, and they look at the lower. So a vector
+    of 64-bit lanes needs no shuffling between the rounds.
+    """
+    low, half = uint64(0xFFFFFFFF), uint64(32)
+    c0, c1, c2, c3, k0, k1 = uint64(c0), uint64(c1), uint64(c2), uint64(c3), uint64(k0), uint64(k1)
     for _ in range(10):
-        p0, p1 = uint64(0xD2511F53) * uint64(c0), uint64(0xCD9E8D57) * uint64(c2)
-        c0, c1, c2, c3 = (
-            uint32(uint32(p1 >> uint64(32)) ^ c1 ^ k0),
-            uint32(p1),
-            uint32(uint32(p0 >> uint64(32)) ^ c3 ^ k1),
-            uint32(p0),
-        )
-        k0, k1 = uint32(k0 + uint32(0x9E3779B9)), uint32(k1 + uint32(0xBB67AE85))
-    return c0, c1, c2, c3
+        p0, p1 = uint64(0xD2511F53) * (c0 & low), uint64(0xCD9E8D57) * (c2 & low)
+        c0, c1, c2, c3 = (p1 >> half) ^ c1 ^ k0, p1, (p0 >> half) ^ c3 ^ k1, p0
+        k0, k1 = (k0 + uint64(0x9E3779B9)) & low, (k1 + uint64(0xBB67AE85)) & low
+    return uint32(c0), uint32(c1), uint32(c2), uint32(c3)
 
 
 @njit(forceinline=True)
@@ -56,7 +57,7 @@ def is_on(logit, word):
 def fill_random_words(words, chain_number, sweep, block, key0, key1):
     """Write the random word of every unit of one chain; words.size is a multiple of 4."""
     for group in range(words.size // 4):
-        a, b, c, d = philox(uint32(group), uint32(chain_number), uint32(sweep), uint32(block), key0, key1)
+        a, b, c, d = philox(group, chain_number, sweep, block, key0, key1)
         words[4 * group] = a
         words[4 * group + 1] = b
         words[4 * group + 2] = c
@@ -90,8 +91,14 @@ def store_states(state, free, on):
     """Pack a byte a unit into words, where the unit is free; the others keep their state."""
     octets = on.view(np.uint64)
     for word in range(state.size):
-        packed = uint64(0)
-        for octet in range(8):  # the product gathers the low bits of eight bytes, in order, in the top byte
-            gathered = (octets[8 * word + octet] * uint64(0x0102040810204080)) >> uint64(56)
-            packed |= gathered << uint64(8 * octet)
-        state[word] = (packed & free[word]) | (state[word] & ~free[word])
+        state[word] = (gather_bits(octets, word) & free[word]) | (state[word] & ~free[word])
+
+
+@njit(forceinline=True)
+def gather_bits(octets, word):
+    """Return the low bits of 64 bytes, which are taken eight at a time, as a word."""
+    packed = uint64(0)
+    for octet in range(8):  # the product gathers the low bits of eight bytes, in order, in the top byte
+        gathered = (octets[8 * word + octet] * uint64(0x0102040810204080)) >> uint64(56)
+        packed |= gathered << uint64(8 * octet)
+    return packed

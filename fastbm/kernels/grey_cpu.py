@@ -16,38 +16,17 @@ def grey_infer(rows, weights, bias, logits, means):
     share_out(run_grey_infer, rows.shape[0], cost, rows, weights, bias, logits, means)
 
 
-def grey_statistics(rows, values, out, totals, *, weight):
-    cost = 4 * COST_OF_A_COUPLING * rows.shape[0] * values.shape[1]
-    columns = np.ascontiguousarray(rows.T)
-    share_out(run_grey_statistics, out.shape[0], cost, columns, values, out, totals, np.float32(weight))
-
-
 @kernel
 def run_grey_infer(first, last, rows, weights, bias, logits, means):
     units = np.empty(rows.shape[1], np.int64)
     for row in range(first, last):
-        sums = logits[row]
+        sums = logits[row, : bias.size]
         for unit in range(bias.size):
             sums[unit] = float32(0)
         add_multiples(sums[: weights.shape[1]], rows[row], weights, units)
         for unit in range(bias.size):
             sums[unit] += bias[unit]
-        write_means(means[row], sums)
-
-
-@kernel
-def run_grey_statistics(first, last, columns, values, out, totals, weight):
-    rows, sums = np.empty(columns.shape[1], np.int64), np.empty(out.shape[1], np.float32)
-    for unit in range(first, last):
-        for column in range(sums.size):
-            sums[column] = float32(0)
-        add_multiples(sums, columns[unit], values, rows)
-        for column in range(sums.size):
-            out[unit, column] += weight * sums[column]
-        total = float32(0)
-        for row in range(columns.shape[1]):
-            total += columns[unit, row]
-        totals[unit] += weight * total
+        write_means(means[row, : bias.size], sums)
 
 
 @njit

@@ -29,7 +29,7 @@ def run_infer(first, last, states, couplings, bias, beta, logits, means, scale):
         start_from_zero(inputs, held)
         follow(inputs, held, states[row], couplings, rows)
         write_logits(logits[row], inputs, bias, beta_row * scale, beta_row)
-        write_means(means[row], logits[row])
+        write_means(means[row, : bias.size], logits[row])
 
 
 @kernel

@@ -1,23 +1,22 @@
 """Couplings rounded to integers, in both orientations, padded: ``fastbm.chain.round_couplings`` in one pass."""
 
 import numpy as np
-from numba import int32, int64, njit
+from numba import int32, int64, njit, uint32
 
 from fastbm import chain
 from fastbm.kernels.compile_cpu import kernel
+from fastbm.kernels.simd_cpu import transpose_16
 from fastbm.kernels.threads_cpu import share_out
 
 TILE = 16
 """Visible units in a tile: a cache line of the couplings to the visible units."""
+COST_OF_ROUNDING = 0.5
+"""Nanoseconds to round a coupling and to write it twice."""
 
 
 def round_couplings(weights, to_hidden, to_visible, *, guess):
-    if guess is not None:
-        largest = _round(weights, to_hidden, to_visible, guess)
-        # at the next exponent each coupling is at least twice as large, less one
-        is_largest = guess == chain.LARGEST_EXPONENT or 2 * largest - max(weights.shape) >= chain.INPUT_LIMIT
-        if largest < chain.INPUT_LIMIT and is_largest:
-            return guess
+    if guess is not None and is_right(guess, _round(weights, to_hidden, to_visible, guess), weights.shape):
+        return guess
     bound = run_largest_input(weights)
     chain.check_finite(bound)
     exponent = chain.first_exponent(bound, max(weights.shape))
@@ -28,54 +27,72 @@ def round_couplings(weights, to_hidden, to_visible, *, guess):
     raise chain.too_large(bound)
 
 
+def is_right(exponent, largest, shape) -> bool:
+    """Return whether an exponent, which gave this largest sum of magnitudes, is certainly the one of the reference."""
+    # at the next exponent each coupling would be at least twice as large, less one
+    is_largest = exponent == chain.LARGEST_EXPONENT or 2 * largest - max(shape) >= chain.INPUT_LIMIT
+    return largest < chain.INPUT_LIMIT and is_largest
+
+
+def sums_of(shape):
+    """Return where to note sums of magnitudes: of rows, and of columns in each tile of rows."""
+    return np.zeros(shape[0], np.int64), np.empty((-(-shape[0] // TILE), shape[1]), np.uint32)
+
+
 def _round(weights, to_hidden, to_visible, exponent) -> int:
     """Round at one exponent; return the largest sum of absolute couplings, or more where a coupling alone is too large."""
-    n_visible, n_hidden = weights.shape
-    n_tiles = -(-n_visible // TILE)
-    rows, columns = np.zeros(n_visible, np.int64), np.zeros((n_tiles, n_hidden), np.int64)
+    rows, columns = sums_of(weights.shape)
     scale = weights.dtype.type(2.0**exponent)
-    share_out(run_round, n_tiles, 1.0 * TILE * n_hidden, weights, to_hidden, to_visible, rows, columns, scale)
-    return int(max(rows.max(), columns.sum(axis=0).max()))
+    cost = COST_OF_ROUNDING * TILE * weights.shape[1]
+    share_out(run_round, len(columns), cost, weights, to_hidden, to_visible, rows, columns, scale)
+    return largest_sum(rows, columns)
+
+
+@kernel
+def largest_sum(rows, columns):
+    """The largest sum of magnitudes of a row or a column."""
+    totals = np.zeros(columns.shape[1], np.int64)
+    for tile in range(columns.shape[0]):
+        for column in range(totals.size):
+            totals[column] += int64(columns[tile, column])
+    return max(rows.max(), totals.max())
 
 
 @kernel
 def run_round(first, last, weights, to_hidden, to_visible, rows, columns, scale):
     for tile in range(first, last):
-        begin, end = TILE * tile, min(TILE * tile + TILE, weights.shape[0])
-        for row in range(begin, end):
-            round_row(weights[row], to_hidden[row], scale)
-            rows[row] = add_magnitudes(to_hidden[row], columns[tile])
-        if end - begin == TILE:
-            transpose(to_hidden, to_visible, begin, TILE, weights.shape[1])  # a constant number of rows is faster
-        else:
-            transpose(to_hidden, to_visible, begin, end - begin, weights.shape[1])
+        columns[tile] = 0
+        for row in range(TILE * tile, min(TILE * tile + TILE, weights.shape[0])):
+            rows[row] = round_row(weights[row], to_hidden[row], columns[tile], scale)
+        transpose_tile(tile, to_hidden, to_visible)
 
 
 @njit
-def round_row(weights, rounded, scale):
-    """Round; a value that does not fit, NaN too, becomes one whose sum is sure to be too large."""
-    limit = weights.dtype.type(chain.INPUT_LIMIT)
+def round_row(weights, rounded, columns, scale):
+    """Round a row; add each magnitude to its column's, and return their sum.
+
+    A value that does not fit, NaN too, becomes one whose sum is sure to be too large; sixteen of them fit into a uint32.
+    """
+    limit, total = weights.dtype.type(chain.INPUT_LIMIT), int64(0)
     for column in range(weights.size):
         value = np.rint(weights[column] * scale)
-        rounded[column] = int32(value) if abs(value) < limit else int32(chain.INPUT_LIMIT)
-
-
-@njit
-def add_magnitudes(rounded, columns):
-    """Return the sum of magnitudes of a row, and add each to its column's."""
-    total = int64(0)
-    for column in range(columns.size):
-        total += int64(abs(int64(rounded[column])))
-    for column in range(columns.size):
-        columns[column] += int64(abs(int64(rounded[column])))
+        whole = int32(value) if abs(value) < limit else int32(chain.INPUT_LIMIT)
+        rounded[column] = whole
+        columns[column] += uint32(abs(whole))
+        total += abs(whole)
     return total
 
 
 @njit
-def transpose(to_hidden, to_visible, begin, n_rows, n_columns):
-    for column in range(n_columns):
-        for row in range(n_rows):
-            to_visible[column, begin + row] = to_hidden[begin + row, column]
+def transpose_tile(tile, to_hidden, to_visible):
+    """Write the couplings of sixteen visible units in the other orientation too."""
+    begin, end, n_hidden = TILE * tile, min(TILE * tile + TILE, to_hidden.shape[0]), to_visible.shape[0]
+    whole = n_hidden // TILE * TILE if end - begin == TILE else 0
+    for column in range(0, whole, TILE):
+        transpose_16(to_hidden, begin, column, to_visible)
+    for column in range(whole, n_hidden):
+        for row in range(begin, end):
+            to_visible[column, row] = to_hidden[row, column]
 
 
 @kernel

@@ -16,7 +16,7 @@ from threading import Thread
 
 import numba
 
-WORTH_A_THREAD = 100_000.0
+WORTH_A_THREAD = 150_000.0
 """Nanoseconds of work for which it is worth waking one more thread."""
 COST_OF_A_COUPLING = 0.015
 """Rough nanoseconds for each coupling when inputs are summed: a part of the units is on, and eight are added at once."""
@@ -44,32 +44,39 @@ def limited_to(n: int):
         numba.set_num_threads(before)
 
 
-def share_out(kernel, n_rows: int, cost: float, *arguments) -> None:
+def worth(cost: float) -> int:
+    """Return the number of threads that work of `cost` nanoseconds is worth."""
+    return min(n_threads(), 1 + int(cost / WORTH_A_THREAD))
+
+
+def share_out(kernel, n_rows: int, cost: float, *arguments, run: int | None = None) -> None:
     """Call ``kernel(first, last, *arguments)`` for runs of rows that together are 0 … n_rows - 1, on all threads.
 
-    `cost` is roughly how many nanoseconds one row takes. The kernel must give the same result however the rows are cut into
-    runs. When the call is interrupted, runs that have begun are waited for, and the others are not made.
+    `cost` is roughly how many nanoseconds one row takes; `run` is the largest number of rows in a run, chosen here when None.
+    The kernel must give the same result however the rows are cut into runs. When the call is interrupted, runs that have begun
+    are waited for, and the others are not made.
     """
-    n_threads = min(numba.get_num_threads(), 1 + int(n_rows * cost / WORTH_A_THREAD), n_rows)
-    if n_threads <= 1:
+    n_helpers = min(worth(n_rows * cost), -(-n_rows // (run or 1))) - 1
+    if n_helpers == 0 and (run is None or n_rows <= run):
         kernel(0, n_rows, *arguments)
         return
-    run = -(-n_rows // (n_threads * RUNS_A_THREAD))
+    run = run or -(-n_rows // ((1 + n_helpers) * RUNS_A_THREAD))
     starts = deque(range(0, n_rows, run))
 
-    def work():
+    def work(take):
         while starts:
             try:
-                first = starts.popleft()
+                first = take()
             except IndexError:  # another thread took the last one
                 return
             kernel(first, min(first + run, n_rows), *arguments)
 
-    helpers = [_Helper(work) for _ in range(n_threads - 1)]
+    # from both ends: from call to call, the same thread takes the same rows, which are in its cache
+    helpers = [_Helper(lambda: work(starts.pop)) for _ in range(n_helpers)]
     try:
         for helper in helpers:
             _queue().put(helper)
-        work()
+        work(starts.popleft)
     finally:
         starts.clear()
         for helper in helpers:

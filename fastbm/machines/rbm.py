@@ -5,6 +5,7 @@ energy(v, h) = -(v W h + a v + b h), with weights W, visible biases a and hidden
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import NamedTuple
 
@@ -20,8 +21,6 @@ COST_OF_A_TURN = 10_000_000_000
 """Couplings times chains times sweeps of one call of the kernel."""
 COST_OF_A_UNIT = 100
 """What drawing a unit costs, in couplings."""
-NOWHERE = np.empty((0, 0), np.float32)
-"""The kernels' `hidden_means` when they are not wanted."""
 
 
 class RBM(NamedTuple):
@@ -60,6 +59,7 @@ class RoundedRBM(NamedTuple):
     visible_bias: np.ndarray
     hidden_bias: np.ndarray
     exponent: int | None
+    tables: dict  # what kernels have built from the couplings
 
 
 class Chains(NamedTuple):
@@ -80,14 +80,20 @@ def rounded(machine: RBM, previous: RoundedRBM | None = None) -> RoundedRBM:
         to_hidden = aligned_zeros((n_visible, chain.padded(n_hidden)), np.int32)
         to_visible = aligned_zeros((n_hidden, chain.padded(n_visible)), np.int32)
         biases = aligned_zeros(to_visible.shape[1:], np.float32), aligned_zeros(to_hidden.shape[1:], np.float32)
-        previous = RoundedRBM(to_hidden, to_visible, *biases, None)
-    for bias in (machine.visible_bias, machine.hidden_bias):
-        chain.check_finite(float(abs(bias).max()))
+        previous = RoundedRBM(to_hidden, to_visible, *biases, None, {})
     weights = namespace(machine.weights).ascontiguousarray(machine.weights)
+    previous.tables.clear()
     exponent = kernels.round_couplings(weights, previous.to_hidden, previous.to_visible, guess=previous.exponent)
-    previous.visible_bias[:n_visible] = machine.visible_bias
-    previous.hidden_bias[:n_hidden] = machine.hidden_bias
-    return previous._replace(exponent=exponent)
+    return with_biases(previous._replace(exponent=exponent), machine)
+
+
+def with_biases(exact: RoundedRBM, machine: RBM) -> RoundedRBM:
+    """Copy the biases of a machine to its rounding, and return it; ValueError when one is not finite."""
+    for bias, padded in ((machine.visible_bias, exact.visible_bias), (machine.hidden_bias, exact.hidden_bias)):
+        padded[: bias.size] = bias
+        if not math.isfinite(padded @ padded):
+            chain.check_finite(float(abs(bias).max()))
+    return exact
 
 
 @cache
@@ -97,17 +103,21 @@ def all_free(n_units: int):
 
 
 def infer(machine: RBM, exact: RoundedRBM, rows):
-    """Return logits and means of the hidden units given rows, both (n, padded(n_hidden)) float32.
+    """Return logits and means of the hidden units given a minibatch of rows, both (n, padded(n_hidden)) float32.
 
     Given packed states they are exact, by the rounded machine; given grey values they are float32 sums of the machine's.
     """
-    logits, means = (np.empty((rows.shape[0], exact.hidden_bias.size), np.float32) for _ in range(2))
-    if chain.is_packed(rows):
-        kernels.infer(rows, exact.to_hidden, exact.hidden_bias, UNTEMPERED, logits, means, exponent=exact.exponent)
+    logits, means = (np.empty((len(rows), exact.hidden_bias.size), np.float32) for _ in range(2))
+    if len(rows.grey):
+        grey_infer(machine, exact, rows.grey, logits, means)
     else:
-        weights = np.ascontiguousarray(machine.weights, np.float32)
-        kernels.grey_infer(rows, weights, exact.hidden_bias, logits, means)
+        kernels.infer(rows.states, exact.to_hidden, exact.hidden_bias, UNTEMPERED, logits, means, exponent=exact.exponent)
     return logits, means
+
+
+def grey_infer(machine: RBM, exact: RoundedRBM, rows, logits, means) -> None:
+    """Write logits and means of the hidden units given rows of real numbers; `means` may be `logits`, which are then lost."""
+    kernels.grey_infer(rows, np.ascontiguousarray(machine.weights, np.float32), exact.hidden_bias, logits, means)
 
 
 def empty_chains(n_chains: int, n_visible: int, n_hidden: int) -> Chains:
@@ -125,13 +135,12 @@ def start_at(exact: RoundedRBM, logits, *, key, update: int) -> Chains:
 
 
 def advance(
-    machine: RoundedRBM, chains: Chains, n_updates: int, *, key, beta, visible_free=None, hidden_free=None, hidden_means=None
+    machine: RoundedRBM, chains: Chains, n_updates: int, *, key, beta, visible_free=None, hidden_free=None
 ) -> Chains:
     """Run `n_updates` more block updates of every chain, in place; two of them are a sweep.
 
     `beta` is float32 of shape (n_chains,) or (1,); `visible_free` and `hidden_free` are packed, 1 where a unit is not
-    clamped, shape (n_chains, words) or (1, words), or None where no unit is; `hidden_means`, (n_chains, padded(n_hidden))
-    float32, gets the probabilities of the last hidden draw.
+    clamped, shape (n_chains, words) or (1, words), or None where no unit is.
     """
     visible, hidden, start = chains
     visible_free = all_free(machine.to_hidden.shape[0]) if visible_free is None else visible_free
@@ -139,8 +148,8 @@ def advance(
     stop, turn = start + n_updates, 2 * sweeps_a_turn(machine, visible.shape[0])
     for begin in range(start, stop, turn):
         kernels.gibbs(
-            visible, hidden, machine.to_hidden, machine.to_visible, machine.visible_bias, machine.hidden_bias,
-            beta, visible_free, hidden_free, NOWHERE if hidden_means is None else hidden_means,
+            (visible, hidden), (machine.to_hidden,), (machine.to_visible,), (machine.visible_bias, machine.hidden_bias), beta,
+            (visible_free, hidden_free), machine.tables,
             exponent=machine.exponent, key=key, first_chain=0, start=begin, stop=min(begin + turn, stop),
         )  # fmt: skip
     return Chains(visible, hidden, stop)

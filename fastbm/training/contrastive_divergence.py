@@ -15,10 +15,26 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastbm import chain, kernels
+from fastbm import kernels
+from fastbm.device import aligned_zeros
 from fastbm.machines import rbm
 from fastbm.machines.rbm import RBM, Chains, RoundedRBM
-from fastbm.training import optimizers
+from fastbm.training import minibatches, optimizers
+from fastbm.training.minibatches import Rows
+
+NO_VELOCITY = np.empty((0, 0), np.float32)
+"""The kernel's `velocity` when there is no momentum."""
+LINE = 16
+"""Numbers in a line of the cache: rows of means are one longer than needed, so that columns do not fall on the same lines."""
+
+
+class Space(NamedTuple):
+    """Arrays that every update writes anew, so that it has none to allocate."""
+
+    rows: Rows
+    means: np.ndarray
+    visible_gradient: np.ndarray
+    hidden_gradient: np.ndarray
 
 
 class State(NamedTuple):
@@ -32,10 +48,11 @@ class State(NamedTuple):
     exact: RoundedRBM
     velocity: RBM | None
     chains: Chains
+    space: Space
 
 
 class Info(NamedTuple):
-    """What an update did: the mean hidden probabilities of data and chains."""
+    """The hidden probabilities that an update used, of data and of chains: views, which the next update overwrites."""
 
     positive: np.ndarray
     negative: np.ndarray
@@ -44,18 +61,39 @@ class Info(NamedTuple):
 def init(machine: RBM, n_chains: int) -> State:
     """Return a state whose chains have all hidden units off, as if that were their first draw."""
     chains = rbm.empty_chains(n_chains, *machine.weights.shape)
-    return State(machine, rbm.rounded(machine), None, chains._replace(updates=1))
+    return resume(machine, None, chains._replace(updates=1))
 
 
-def step(state: State, rows, *, key, persistent, n_steps, learning_rate, momentum=0.0, l1=0.0, l2=0.0) -> tuple[State, Info]:
+def resume(machine: RBM, velocity: RBM | None, chains: Chains) -> State:
+    """Return a state that goes on from these parameters, last steps and chains, all of which it may change."""
+    return State(machine, rbm.rounded(machine), velocity, chains, space(machine, 0, len(chains.visible)))
+
+
+def space(machine: RBM, n_rows: int, n_chains: int) -> Space:
+    """Return the arrays for updates with up to `n_rows` rows, and `n_chains` chains."""
+    n_visible, n_hidden = machine.weights.shape
+    means = aligned_zeros((n_rows + n_chains, rbm.all_free(n_hidden).size * 64 + LINE), np.float32)
+    gradients = (np.empty(size, np.float32) for size in (n_visible, n_hidden))
+    return Space(minibatches.space(n_rows, n_visible), means, *gradients)
+
+
+def prepare(state: State, rows) -> tuple[State, Rows]:
+    """Return a minibatch as `step` takes it, and the state, whose space it lies in."""
+    if rows.shape[0] > len(state.space.rows.states):
+        n_chains = max(len(state.chains.visible), rows.shape[0])  # contrastive divergence has as many chains as rows
+        state = state._replace(space=space(state.machine, rows.shape[0], n_chains))
+    return state, minibatches.prepare(rows, state.space.rows)
+
+
+def step(state: State, rows: Rows, *, key, persistent, n_steps, learning_rate, momentum=0.0, l1=0.0, l2=0.0) -> tuple[State, Info]:
     """Make one update of the parameters from one minibatch.
 
     Parameters
     ----------
     state : State
         Its parameters, velocity and chains are changed in place.
-    rows : ndarray
-        The minibatch from ``minibatches.prepare``: packed states or float32 of shape (n, n_visible).
+    rows : Rows
+        The minibatch, from `prepare`.
     key : (uint32, uint32)
         The random stream of the training.
     persistent : bool
@@ -68,25 +106,42 @@ def step(state: State, rows, *, key, persistent, n_steps, learning_rate, momentu
     ValueError
         When the weights have grown beyond what can be sampled, or are no longer finite.
     """
-    machine, exact, velocity, chains = state
-    logits, positive = rbm.infer(machine, exact, rows)
+    machine, exact, velocity, chains, _ = state
+    velocity = velocity or optimizers.init(machine, momentum)
     if not persistent:
-        chains = rbm.start_at(exact, logits, key=key, update=chains.updates + 1)
-    negative = np.empty((chains.visible.shape[0], positive.shape[1]), np.float32)
-    chains = rbm.advance(exact, chains, 2 * n_steps, key=key, beta=rbm.UNTEMPERED, hidden_means=negative)
-    gradient, info = _gradient(machine, rows, positive, chains.visible, negative)
-    optimizers.decay(machine.weights, gradient.weights, l1=l1, l2=l2)
-    velocity = optimizers.step(machine, gradient, velocity, learning_rate=learning_rate, momentum=momentum)
-    return State(machine, rbm.rounded(machine, exact), velocity, chains), info
-
-
-def _gradient(machine: RBM, rows, positive, visible, negative) -> tuple[RBM, Info]:
-    """Statistics of the data minus those of the chains, each a mean over its own rows."""
+        chains = _start_at(state, rows, key)
+    chains = rbm.advance(exact, chains, 2 * (n_steps - 1), key=key, beta=rbm.UNTEMPERED)
+    chains, means = _phases(state, rows, chains, key)
+    ascent = {"learning_rate": learning_rate, "momentum": momentum}
+    exponent = kernels.ascend(
+        machine.weights, NO_VELOCITY if velocity is None else velocity.weights, exact.to_hidden, exact.to_visible,
+        state.space.visible_gradient, state.space.hidden_gradient, *rows, chains.visible, means, exact.tables,
+        exponent=exact.exponent, l1=l1, l2=l2, **ascent,
+    )  # fmt: skip
+    optimizers.step(machine.visible_bias, state.space.visible_gradient, velocity and velocity.visible_bias, **ascent)
+    optimizers.step(machine.hidden_bias, state.space.hidden_gradient, velocity and velocity.hidden_bias, **ascent)
+    exact = rbm.with_biases(exact._replace(exponent=exponent), machine)
     n_hidden = len(machine.hidden_bias)
-    gradient = RBM(*(np.zeros_like(array) for array in machine))
-    statistics = kernels.statistics if chain.is_packed(rows) else kernels.grey_statistics
-    statistics(rows, positive, gradient.weights, gradient.visible_bias, weight=1 / rows.shape[0])
-    kernels.statistics(visible, negative, gradient.weights, gradient.visible_bias, weight=-1 / visible.shape[0])
-    info = Info(*(means.mean(axis=0, dtype=np.float64)[:n_hidden] for means in (positive, negative)))
-    gradient.hidden_bias[...] = info.positive - info.negative
-    return gradient, info
+    info = Info(means[: len(rows), :n_hidden], means[len(rows) :, :n_hidden])
+    return State(machine, exact, velocity, chains, state.space), info
+
+
+def _start_at(state: State, rows: Rows, key) -> Chains:
+    """Return one chain for each row, its hidden states drawn given the row."""
+    logits, _ = rbm.infer(state.machine, state.exact, rows)
+    return rbm.start_at(state.exact, logits, key=key, update=state.chains.updates + 1)
+
+
+def _phases(state: State, rows: Rows, chains: Chains, key):
+    """Sweep the chains once; return them, and the hidden probabilities of the data and of the chains."""
+    machine, exact, _, _, space = state
+    means = space.means[: len(rows) + len(chains.visible)]
+    if len(rows.grey):
+        rbm.grey_infer(machine, exact, rows.grey, means, means)
+    n_visible, n_hidden = machine.weights.shape
+    kernels.phases(
+        rows.states, chains.visible, chains.hidden, means[len(rows.grey) :], exact.to_hidden, exact.to_visible,
+        exact.visible_bias, exact.hidden_bias, rbm.all_free(n_visible), rbm.all_free(n_hidden), exact.tables,
+        exponent=exact.exponent, key=key, update=chains.updates,
+    )  # fmt: skip
+    return chains._replace(updates=chains.updates + 2), means

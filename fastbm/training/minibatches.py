@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
-from fastbm import chain
+from fastbm import chain, kernels
+
+
+class Rows(NamedTuple):
+    """A minibatch: packed states, or float32 numbers of shape (n, n_units); the other array has no rows."""
+
+    states: np.ndarray
+    grey: np.ndarray
+
+    def __len__(self):
+        return len(self.states) + len(self.grey)
 
 
 def slices(n_rows: int, batch_size: int) -> Iterator[slice]:
@@ -16,11 +27,23 @@ def slices(n_rows: int, batch_size: int) -> Iterator[slice]:
         yield slice(index * n_rows // n_batches, (index + 1) * n_rows // n_batches)
 
 
-def prepare(rows) -> np.ndarray:
-    """Return rows, dense or sparse, of shape (n, n_units) as packed states where all are 0 or 1, else as dense float32."""
+def space(n_rows: int, n_units: int) -> Rows:
+    """Return arrays that `prepare` can use again and again for minibatches of up to `n_rows` rows."""
+    return Rows(np.empty((n_rows, chain.padded(n_units) // chain.WORD), np.uint64), np.empty((n_rows, n_units), np.float32))
+
+
+def prepare(rows, into: Rows | None = None) -> Rows:
+    """Return rows, dense or sparse, of shape (n, n_units) as packed states where all are 0 or 1, else as float32.
+
+    `into` is overwritten: space for at least as many rows, of which the minibatch is a view.
+    """
+    n_rows, n_units = rows.shape
+    into = space(n_rows, n_units) if into is None else into
     if hasattr(rows, "toarray"):
         rows = rows.toarray()
-    on = rows != 0
-    if (rows == on).all():
-        return chain.pack(on)
-    return np.ascontiguousarray(rows, np.float32)
+    if rows.dtype not in (np.float32, np.float64) or not rows.flags.c_contiguous:
+        rows = np.ascontiguousarray(rows, np.float32 if rows.dtype == np.float32 else np.float64)
+    if kernels.pack(rows, into.states[:n_rows]):
+        return Rows(into.states[:n_rows], into.grey[:0])
+    into.grey[:n_rows] = rows
+    return Rows(into.states[:0], into.grey[:n_rows])

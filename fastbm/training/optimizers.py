@@ -1,4 +1,4 @@
-"""Steps up a gradient: plain, with momentum, with weight decay."""
+"""Steps up a gradient: plain, or with momentum."""
 
 from __future__ import annotations
 
@@ -12,30 +12,19 @@ def init(parameters, momentum: float):
     return type(parameters)(*(namespace(array).zeros_like(array) for array in parameters))
 
 
-def step(parameters, gradient, velocity, *, learning_rate, momentum):
-    """Move `parameters`, in place, by velocity ← momentum · velocity + learning_rate · gradient; return the velocity.
+def step(parameter, gradient, velocity, *, learning_rate, momentum) -> None:
+    """Move one array of parameters, in place, by velocity ← momentum · velocity + learning_rate · gradient.
 
-    The momentum is not multiplied by the learning rate, and `gradient` is overwritten. Section 9 of [1]_.
+    The momentum is not multiplied by the learning rate, `gradient` is overwritten, and `velocity` is None where there is no
+    momentum. Section 9 of [1]_.
 
     References
     ----------
     .. [1] Hinton, "A practical guide to training restricted Boltzmann machines", 2012.
     """
-    if velocity is None:
-        velocity = init(parameters, momentum)
-    for index, (array, ascent) in enumerate(zip(parameters, gradient, strict=True)):
-        ascent *= ascent.dtype.type(learning_rate)
-        if velocity is not None:
-            velocity[index][...] *= ascent.dtype.type(momentum)
-            velocity[index][...] += ascent
-            ascent = velocity[index]
-        array += ascent
-    return velocity
-
-
-def decay(weights, gradient, *, l1: float, l2: float) -> None:
-    """Subtract the gradient of l1 Σ|w| + l2/2 Σw² from `gradient`, in place."""
-    if l2:
-        gradient -= gradient.dtype.type(l2) * weights
-    if l1:
-        gradient -= gradient.dtype.type(l1) * namespace(weights).sign(weights)
+    gradient *= gradient.dtype.type(learning_rate)
+    if velocity is not None:
+        velocity *= gradient.dtype.type(momentum)
+        velocity += gradient
+        gradient = velocity
+    parameter += gradient

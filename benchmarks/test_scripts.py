@@ -1,0 +1,58 @@
+"""The two scripts run, small, and print their tables; only with ``--benchmark-disable``."""
+
+from __future__ import annotations
+
+import sys
+
+import compare
+import pytest
+import scaling
+from growth import exponents
+
+SHORT = ["--quick", "--rounds", "1", "--seconds", "0.01"]
+
+
+@pytest.fixture
+def printed(quick, monkeypatch, capsys):
+    """A function that runs a script with options, and returns what it prints."""
+    if not quick:
+        pytest.skip("a check, nothing to measure")
+
+    def printed(script, *options):
+        monkeypatch.setattr(sys, "argv", [script.__name__, *SHORT, *options])
+        script.main()
+        return capsys.readouterr().out
+
+    return printed
+
+
+def test_compare(printed):
+    out = printed(compare, "--only", "gibbs-64x256|default", "--epoch-rounds", "1")
+    assert "| Gibbs 64×256, 256 chains | " in out
+    assert "| BernoulliRBM() epoch, 20×784 grey, batch 10 | " in out
+
+
+def test_compare_without_peers(printed, monkeypatch):
+    for package in ("torch", "jax"):
+        monkeypatch.setitem(sys.modules, package, None)
+    out = printed(compare, "--only", "gibbs-64x256")
+    assert "6 (10): not measured" in out
+    assert "torch.rand: not installed" in out
+
+
+def test_scaling(printed, tmp_path):
+    picture = tmp_path / "scaling.png"
+    out = printed(scaling, "--only", "gibbs-64x256|growth-couplings", "--output", str(picture))
+    for words in ("Two threads against one:", "Two threads while another program", "| 10,000 | "):
+        assert words in out or "not measured" in out
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_an_exponent_is_over_a_decade():
+    squares = {x: x * x for x in (1, 3, 10, 32, 100)}
+    assert exponents(squares) == pytest.approx({10: 2, 32: 2, 100: 2})
+
+
+def test_an_unknown_row_is_an_error(printed):
+    with pytest.raises(SystemExit, match="no such row"):
+        printed(compare, "--only", "gibbs-1x1")

@@ -1,0 +1,53 @@
+"""The cost model: which way to sweep takes less time. Its constants were measured; docs/performance.md shows how and where."""
+
+from fastbm.kernels.tables_cpu import COST_OF_AN_ENTRY, table_bytes
+
+FLIPPING = 0.07
+"""The part of the units that change in a sweep, as in machines trained on digits; hot machines change more."""
+COST_OF_A_FLIP = 0.06
+"""Nanoseconds to add one coupling of a unit that flipped."""
+COST_OF_A_DRAW = 1.9
+"""Nanoseconds to draw a unit of one chain: random word, exponential, packing."""
+COST_OF_A_LOOKUP = {"avx512": 0.0027, "avx2": 0.005}
+"""Nanoseconds a coupling and chain when inputs are looked up."""
+COST_OF_A_ROUGH_DRAW = 1.0
+"""Nanoseconds to draw a unit of one chain roughly, and again where that could be wrong."""
+COST_OF_A_TABLE_BYTE = 0.02
+"""Nanoseconds to bring a byte of the tables into the first cache, once a sweep and slab."""
+CHAINS_WORTH_A_TABLE = 48
+"""Chains for which it is worth making a table that is used once."""
+LARGEST_TABLES = 2**31
+"""Bytes that tables may take."""
+
+
+def looks_up(sizes, n_chains: int, n_updates: int, n_threads: int, level: str, *, built: bool) -> bool:
+    """Return whether to look inputs up in tables rather than to follow flips; `built` says whether there are tables already."""
+    if level == "portable" or table_bytes(sizes, level) > LARGEST_TABLES:
+        return False
+    of_a_thread = -(-n_chains // n_threads)
+    following = of_a_thread * n_updates / 2 * cost_of_following(sizes)
+    looking = n_updates / 2 * cost_of_looking_up(sizes, of_a_thread, level)
+    building = 0.0 if built else table_bytes(sizes, level) * COST_OF_AN_ENTRY / n_threads
+    return looking + building < following
+
+
+def makes_tables(n_chains: int, level: str) -> bool:
+    """Return whether to make tables in registers, for one use, rather than to sum the couplings of the units that are on."""
+    return level == "avx512" and n_chains >= CHAINS_WORTH_A_TABLE
+
+
+def cost_of_following(sizes) -> float:
+    """Return the nanoseconds of a sweep of one chain whose inputs follow the flips."""
+    return 2 * couplings(sizes) * FLIPPING * COST_OF_A_FLIP + sum(sizes) * COST_OF_A_DRAW
+
+
+def cost_of_looking_up(sizes, n_chains: int, level: str) -> float:
+    """Return the nanoseconds of a sweep of a thread's chains whose inputs are looked up: 32 chains are one vector, or two."""
+    chains = -(-n_chains // 32) * 32
+    of_a_chain = 2 * couplings(sizes) * COST_OF_A_LOOKUP[level] + sum(sizes) * COST_OF_A_ROUGH_DRAW
+    return chains * of_a_chain + table_bytes(sizes, level) * COST_OF_A_TABLE_BYTE
+
+
+def couplings(sizes) -> int:
+    """Return the number of couplings of a machine with layers of these sizes."""
+    return sum(below * above for below, above in zip(sizes, sizes[1:], strict=False))

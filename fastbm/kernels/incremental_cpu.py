@@ -1,0 +1,60 @@
+"""Block Gibbs sweeps of few chains, and portable ones: inputs are kept, and follow the units that flip.
+
+A thread owns a run of chains for all their sweeps, so nothing waits. Integer sums may be updated for ever without error.
+"""
+
+import numpy as np
+from numba import njit
+
+from fastbm.kernels.compile_cpu import kernel
+from fastbm.kernels.draw_cpu import draw, fill_random_words, store_states, write_logits
+from fastbm.kernels.inputs_cpu import follow, start_from_zero
+from fastbm.kernels.threads_cpu import share_out
+
+
+def run(layers, up, down, biases, beta, free, *, cost, scale, key, first_chain, start, stop):
+    """Run block updates `start` … `stop` - 1; arguments as of the gibbs kernel."""
+    share_out(
+        run_chains, layers[0].shape[0], cost, layers, up, down, biases, beta, free, scale, key[0], key[1], first_chain, start, stop
+    )
+
+
+@kernel
+def run_chains(first, last, layers, up, down, biases, beta, free, scale, key0, key1, first_chain, start, stop):
+    n_layers = len(layers)
+    widest = 0
+    for layer in range(n_layers):
+        widest = max(widest, biases[layer].size)
+    logits, words, on = np.empty(widest, np.float32), np.empty(widest, np.uint32), np.empty(widest, np.uint8)
+    rows = np.empty(widest, np.int64)
+    # what layers get from the layer below, and from the one above; and the states that this came from
+    inputs, held = np.empty((2, n_layers, widest), np.int32), np.empty((2, n_layers, widest // 64), np.uint64)
+    for row in range(first, last):
+        start_from_zero(inputs.reshape(-1), held.reshape(-1))
+        for update in range(start, stop):
+            for layer in range(1 - (update & 1), n_layers, 2):
+                size = biases[layer].size
+                from_below, from_above = inputs[0, layer, :size], inputs[1, layer, :size]
+                if layer > 0:
+                    state = layers[layer - 1][row]
+                    follow(from_below, held[0, layer, : state.size], state, up[layer - 1], rows)
+                if layer + 1 < n_layers:
+                    state = layers[layer + 1][row]
+                    follow(from_above, held[1, layer, : state.size], state, down[layer], rows)
+                beta_row = beta[row % beta.size]
+                if layer == 0:
+                    write_logits(logits[:size], from_above, biases[layer], beta_row * scale, beta_row)
+                elif layer + 1 == n_layers:
+                    write_logits(logits[:size], from_below, biases[layer], beta_row * scale, beta_row)
+                else:
+                    write_logits_of_both(logits[:size], from_below, from_above, biases[layer], beta_row * scale, beta_row)
+                fill_random_words(words[:size], first_chain + row, update >> 1, layer ^ 1, key0, key1)
+                draw(on[:size], logits, words)
+                store_states(layers[layer][row], free[layer][row % free[layer].shape[0]], on)
+
+
+@njit
+def write_logits_of_both(logits, from_below, from_above, bias, scale, beta):
+    """Write the logits of a layer that has neighbours on both sides."""
+    for unit in range(logits.size):
+        logits[unit] = np.float32(from_below[unit] + from_above[unit]) * scale + beta * bias[unit]

@@ -1,0 +1,48 @@
+"""The rough draw: a state from a coarse logit and a rough exponential, and whether it could be the wrong one.
+
+With m the distance of a unit's uniform number from the nearer end of the unit interval, and y its logit, turned round when that
+end is 1, the exact draw asks whether m exp(-y) < 1 - m. Where the two sides differ by more than the factor exp(window), a logit
+that is off by less than `window` gives the same answer. Numbers are scaled by 2**32, so that m is the random word itself.
+"""
+
+import numpy as np
+from numba import float32, int32, njit, uint16, uint32
+
+from fastbm.kernels.bits_cpu import bits_to_float, float_to_bits
+
+LOG2_E = 1.4426950408889634
+ROUNDER, TOP = float32(12582912.0), float32(2.0**32)
+LARGEST_EXPONENT = float32(45.0)
+"""Logits beyond ± 45 log 2 decide every draw, and with it the powers of two stay in range for any window."""
+C3, C2, C1, C0 = (np.float32(c) for c in (0.0551705, 0.24260852, 0.69326094, 0.99992824))
+ROUGHNESS = 2e-4
+"""What the rough power and the rounding of the comparison can amount to, as a difference of logits."""
+SLACK = 2.0**-20
+"""What rounding to float32 can amount to, as a fraction of the largest number that enters a logit."""
+
+
+@njit(forceinline=True)
+def rough_power(t):
+    """2**t for float32 t in [-45, 45]; relative error below 1e-4."""
+    shifted = t + ROUNDER
+    f = t - (shifted - ROUNDER)
+    y = ((C3 * f + C2) * f + C1) * f + C0
+    return bits_to_float(int32(float_to_bits(y) + (float_to_bits(shifted) << int32(23))))
+
+
+@njit
+def draw_roughly(on, doubtful, sums, words, beta, scale, shift, margin, bit):
+    """Set `bit` in `on` where a chain's unit is on, and `doubtful` to 1 where that could be wrong.
+
+    The coarse logits are ``beta * (sums * scale + shift)``, in units of log 2; `margin` is exp(window).
+    """
+    for c in range(on.size):
+        t = beta[c] * (float32(sums[c]) * scale + shift)
+        word = int32(words[c])
+        above = uint32(word) >> uint32(31)
+        t = bits_to_float(int32(float_to_bits(t) ^ (~word & int32(-0x80000000))))
+        m = float32(int32((word & int32(0x7FFFFFFF)) | int32(1)))
+        odds = m * rough_power(min(max(t, -LARGEST_EXPONENT), LARGEST_EXPONENT))
+        rest = TOP - m
+        on[c] |= uint16(bit & uint16(-int32(uint32(odds < rest) ^ above)))
+        doubtful[c] = np.uint8((rest <= odds * margin) & (odds < rest * margin))
