@@ -110,7 +110,8 @@ def step(state: State, rows: Rows, *, key, persistent, n_steps, learning_rate, m
     velocity = velocity or optimizers.init(machine, momentum)
     if not persistent:
         chains = _start_at(state, rows, key)
-    chains = rbm.advance(exact, chains, 2 * (n_steps - 1), key=key, beta=rbm.UNTEMPERED)
+    if n_steps > 1:
+        chains = rbm.advance(exact, chains, 2 * (n_steps - 1), key=key, beta=rbm.UNTEMPERED)
     chains, means = _phases(state, rows, chains, key)
     ascent = {"learning_rate": learning_rate, "momentum": momentum}
     exponent = kernels.ascend(
