@@ -21,9 +21,13 @@ LARGEST_BIAS = 1e30
 """Biases are float32 in the chain, and are multiplied by β, which may be 1e6."""
 
 
-def check_rows(estimator, X, *, reset: bool) -> Any:
-    """Return `X` as a float32 or float64 array or CSR matrix of n_features columns; `reset` lets the estimator note them."""
-    return validate_data(estimator, X, accept_sparse="csr", reset=reset, dtype=FLOATS)
+def check_rows(estimator, X, *, reset: bool, convert: bool = True) -> Any:
+    """Return `X` as a float32 or float64 array or CSR matrix of n_features columns; `reset` lets the estimator note them.
+
+    Without `convert`, an array of other real numbers keeps its dtype, so that nothing is copied.
+    """
+    keep = not convert and isinstance(X, np.ndarray) and X.dtype.kind in "buif"
+    return validate_data(estimator, X, accept_sparse="csr", reset=reset, dtype=None if keep else FLOATS)
 
 
 def resolve_seed(random_state) -> int:
@@ -118,13 +122,14 @@ def check_parameters(weights, visible_bias, hidden_bias):
     return weights, *biases
 
 
-def warn_outside_unit_interval(X) -> None:
-    """Warn once, as data of binary units are fitted, when values do not lie between 0 and 1."""
-    values = X.data if hasattr(X, "toarray") else X
-    if values.size and (values.min() < -ROUNDING or values.max() > 1 + ROUNDING):
+def warn_outside_unit_interval(low: float, high: float, stacklevel: int) -> bool:
+    """Warn, as data of binary units are fitted, when values do not lie between 0 and 1; return whether they do not."""
+    outside = low < -ROUNDING or high > 1 + ROUNDING
+    if outside:
         warnings.warn(
-            f"X has values between {values.min():g} and {values.max():g}; binary units expect values between 0 and 1 "
+            f"X has values between {low:g} and {high:g}; binary units expect values between 0 and 1 "
             "(scale X, or see fastbm.datasets.binarise)",
             UserWarning,
-            stacklevel=5,
+            stacklevel=stacklevel + 1,
         )
+    return outside

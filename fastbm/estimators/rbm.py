@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from copy import copy
 from numbers import Integral, Real
@@ -14,12 +15,12 @@ from tqdm.auto import tqdm
 
 from fastbm import chain, device
 from fastbm.chain import Purpose
-from fastbm.estimators import _validation
+from fastbm.estimators import _training_data, _validation
 from fastbm.estimators._rbm_files import RBMFiles
 from fastbm.estimators._rbm_sampling import RBMSampling
 from fastbm.evaluation.pseudo_likelihood import pseudo_likelihood
 from fastbm.machines.rbm import RBM, Chains
-from fastbm.training import contrastive_divergence, minibatches, schedules
+from fastbm.training import contrastive_divergence, schedules
 
 VERBOSE_ROWS = 200
 """Rows that the pseudo-likelihood of a verbose line is the mean over."""
@@ -165,8 +166,10 @@ class BernoulliRBM(RBMSampling, RBMFiles):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data, between 0 and 1. Minibatches of only 0 and 1 are treated as states, others as probabilities.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or iterable of such batches
+            Training data, between 0 and 1. Minibatches of only 0 and 1 are treated as states, others as probabilities. Arrays,
+            those mapped from a file too, are never copied as a whole. Batches of an iterable, which may be larger than memory
+            together, are cut into minibatches of at most `batch_size` rows; a generator allows ``n_iter=1`` only.
         y : None
             Ignored.
 
@@ -179,20 +182,21 @@ class BernoulliRBM(RBMSampling, RBMFiles):
         ValueError
             When `X` or a parameter is not valid, or training diverges; an earlier fit is then untouched.
         """
-        X, state, fitted = self._begin(X, fresh=not self.warm_start)
+        data, state, fitted = self._begin(X, fresh=not self.warm_start)
         key = chain.stream_key(fitted["seed"], Purpose.TRAINING)
-        n_iter = int(self.n_iter)  # NumPy's integers would overflow
-        slices = list(minibatches.slices(X.shape[0], int(self.batch_size)))
-        with tqdm(total=n_iter * len(slices), disable=not self.verbose, desc="fitting", unit="batch", mininterval=0.5) as bar:
+        n_iter, size = int(self.n_iter), int(self.batch_size)  # NumPy's integers would overflow
+        n_batches, warned = data.count(size), False
+        total = n_batches and n_iter * n_batches
+        with tqdm(total=total, disable=not self.verbose, desc="fitting", unit="batch", mininterval=0.5) as bar:
             for iteration in range(n_iter):
                 begin = time.perf_counter()
-                for index, part in enumerate(slices):
-                    fraction = (iteration + index / len(slices)) / n_iter
-                    state = self._update(state, X[part], key, fraction)
+                for rows, fraction in data.minibatches(size):
+                    state, grey = self._update(state, rows, key, (iteration + fraction) / n_iter)
+                    warned = warned or self._warn(data, rows, grey)
                     bar.update()
                 fitted["n_iter"] += 1
                 if self.verbose:
-                    self._print_line(fitted["n_iter"], state.machine, X, time.perf_counter() - begin)
+                    self._print_line(fitted["n_iter"], state.machine, data, time.perf_counter() - begin)
         return self._set_fitted(state, **fitted)
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -201,7 +205,8 @@ class BernoulliRBM(RBMSampling, RBMFiles):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or iterable of such batches
+            With an iterable, one update is made for each batch.
         y : None
             Ignored.
 
@@ -209,22 +214,24 @@ class BernoulliRBM(RBMSampling, RBMFiles):
         -------
         self : BernoulliRBM
         """
-        X, state, fitted = self._begin(X, fresh=False)
-        state = self._update(state, X, chain.stream_key(fitted["seed"], Purpose.TRAINING), 0.0)
+        data, state, fitted = self._begin(X, fresh=False)
+        key, warned = chain.stream_key(fitted["seed"], Purpose.TRAINING), False
+        for rows, _ in data.minibatches(sys.maxsize):
+            state, grey = self._update(state, rows, key, 0.0)
+            warned = warned or self._warn(data, rows, grey)
         return self._set_fitted(state, **fitted)
 
     def _begin(self, X, *, fresh):
-        """Return X, a training state and the other fitted values, all of them copies: a fit that fails changes nothing."""
+        """Return the data, a training state and the other fitted values, all copies: a fit that fails changes nothing."""
         fitted = {"n_iter": 0, "device": device.resolve(self.device)}
         fresh = fresh or not hasattr(self, "components_")
         recipient = copy(self) if fresh else self  # validate_data writes on its estimator
-        X = _validation.check_rows(recipient, X, reset=fresh)
-        _validation.warn_outside_unit_interval(X)
+        data = _training_data.of(recipient, X, reset=fresh)
         fitted["features"] = {name: value for name, value in vars(recipient).items() if name.endswith("_in_")}
         if fresh:
-            fitted |= {"dtype": X.dtype, "seed": _validation.resolve_seed(self.random_state)}
-            machine = self._initial_machine(X.shape[1], fitted["seed"])
-            return X, contrastive_divergence.init(machine, int(self.n_chains or self.batch_size)), fitted
+            fitted |= {"dtype": data.dtype, "seed": _validation.resolve_seed(self.random_state)}
+            machine = self._initial_machine(data.n_features, fitted["seed"])
+            return data, contrastive_divergence.init(machine, int(self.n_chains or self.batch_size)), fitted
         self._machine()  # attributes set by hand fit together
         if self.n_components != self.components_.shape[0]:
             raise ValueError(
@@ -238,7 +245,7 @@ class BernoulliRBM(RBMSampling, RBMFiles):
             )
         fitted |= {"dtype": self.components_.dtype, "seed": self._seed, "n_iter": self.n_iter_}
         fitted["gibbs_updates"] = self._gibbs_updates
-        return X, self._state(), fitted
+        return data, self._state(), fitted
 
     def _initial_machine(self, n_features, seed) -> RBM:
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(Purpose.INITIALIZATION),)))
@@ -254,17 +261,24 @@ class BernoulliRBM(RBMSampling, RBMFiles):
         return contrastive_divergence.resume(machine, velocity, chains)
 
     def _update(self, state, rows, key, fraction):
+        """Make one update; return the state, and whether the minibatch had other values than 0 and 1."""
         rate = float(self.learning_rate) * schedules.factor(self.learning_rate_schedule, fraction)
         state, rows = contrastive_divergence.prepare(state, rows)
         state, _ = contrastive_divergence.step(
             state, rows, key=key, persistent=self.algorithm == "pcd", n_steps=int(self.n_gibbs_steps),
             learning_rate=rate, momentum=float(self.momentum), l1=float(self.l1), l2=float(self.l2),
         )  # fmt: skip
-        return state
+        return state, len(rows.grey) > 0
 
-    def _print_line(self, iteration, machine, X, seconds):
-        step = max(1, X.shape[0] // VERBOSE_ROWS)
-        score = pseudo_likelihood(machine, X[::step][:VERBOSE_ROWS]).mean()
+    def _warn(self, data, rows, grey) -> bool:
+        """Warn when values of a minibatch do not lie between 0 and 1; return whether that was said."""
+        low, high = _training_data.extent(rows) if grey else (0, 1)
+        if low >= 0 and high <= 1:
+            return False
+        return _validation.warn_outside_unit_interval(*data.extent(rows), stacklevel=4)
+
+    def _print_line(self, iteration, machine, data, seconds):
+        score = pseudo_likelihood(machine, data.some(VERBOSE_ROWS)).mean()
         name = type(self).__name__
         tqdm.write(f"[{name}] Iteration {iteration}, pseudo-likelihood = {score:.2f}, time = {seconds:.2f}s")
 

@@ -43,7 +43,18 @@ def gibbs(layers, up, down, biases, beta, free, tables, *, exponent, key, first_
     look-up for each coupling and three or five units, of 16 or 32 chains at once.
     """
     _cpu("gibbs").gibbs(
-        layers, up, down, biases, beta, free, tables, exponent=exponent, key=key, first_chain=first_chain, start=start, stop=stop
+        layers,
+        up,
+        down,
+        biases,
+        beta,
+        free,
+        tables,
+        exponent=exponent,
+        key=key,
+        first_chain=first_chain,
+        start=start,
+        stop=stop,
     )
 
 

@@ -187,7 +187,9 @@ def run_ascend(
         counts[:], column_sums[tile] = 0, 0
         list_rows(listed, factors, counts, rows, begin, n_units, 0, float32(1 / max(rows.shape[0], 1)))
         list_grey(listed, factors, counts, grey, begin, n_units, float32(1 / max(grey.shape[0], 1)))
-        list_rows(listed, factors, counts, visible, begin, n_units, means.shape[0] - visible.shape[0], float32(-1 / visible.shape[0]))
+        list_rows(
+            listed, factors, counts, visible, begin, n_units, means.shape[0] - visible.shape[0], float32(-1 / visible.shape[0])
+        )
         for unit in range(n_units):
             visible_gradient[begin + unit] = factors[unit, : counts[unit]].sum()
         find_bounds(bounds, listed, counts)

@@ -95,7 +95,15 @@ def draw_layer(
         window = slab.largest_beta * (LARGEST_ERROR * n_entries * size + SLACK * reach) + ROUGHNESS
         bit, on = uint16(1 << (unit % 15)), states[unit // 15]
         draw_roughly(
-            on, doubtful, sums[q], words[q], betas, float32(size * LOG2_E), float32(shift * LOG2_E), float32(math.exp(window)), bit
+            on,
+            doubtful,
+            sums[q],
+            words[q],
+            betas,
+            float32(size * LOG2_E),
+            float32(shift * LOG2_E),
+            float32(math.exp(window)),
+            bit,
         )
         for k in range(eight.size):
             if eight[k] != uint64(0):

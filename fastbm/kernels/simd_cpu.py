@@ -27,7 +27,9 @@ def _chosen() -> str:
     here = levels_here()
     level = os.environ.get("FASTBM_SIMD") or here[-1]
     if level not in here:
-        raise ValueError(f"the environment variable FASTBM_SIMD must be one of {', '.join(here)} on this processor, got {level!r}")
+        raise ValueError(
+            f"the environment variable FASTBM_SIMD must be one of {', '.join(here)} on this processor, got {level!r}"
+        )
     return level
 
 

@@ -36,7 +36,9 @@ def n_words(n_units: int) -> int:
 def table_bytes(sizes, level: str) -> int:
     """Return how much memory the tables of a machine with layers of these sizes take."""
     a_word = 3 * 32 * 2 if level == "avx512" else 5 * 16
-    return sum(a_word * (n_words(below) * above + n_words(above) * below) for below, above in zip(sizes, sizes[1:], strict=False))
+    return sum(
+        a_word * (n_words(below) * above + n_words(above) * below) for below, above in zip(sizes, sizes[1:], strict=False)
+    )
 
 
 def build(up, down, level: str):

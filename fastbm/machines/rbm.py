@@ -134,9 +134,7 @@ def start_at(exact: RoundedRBM, logits, *, key, update: int) -> Chains:
     return chains._replace(updates=update + 1)
 
 
-def advance(
-    machine: RoundedRBM, chains: Chains, n_updates: int, *, key, beta, visible_free=None, hidden_free=None
-) -> Chains:
+def advance(machine: RoundedRBM, chains: Chains, n_updates: int, *, key, beta, visible_free=None, hidden_free=None) -> Chains:
     """Run `n_updates` more block updates of every chain, in place; two of them are a sweep.
 
     `beta` is float32 of shape (n_chains,) or (1,); `visible_free` and `hidden_free` are packed, 1 where a unit is not

@@ -85,7 +85,9 @@ def prepare(state: State, rows) -> tuple[State, Rows]:
     return state, minibatches.prepare(rows, state.space.rows)
 
 
-def step(state: State, rows: Rows, *, key, persistent, n_steps, learning_rate, momentum=0.0, l1=0.0, l2=0.0) -> tuple[State, Info]:
+def step(
+    state: State, rows: Rows, *, key, persistent, n_steps, learning_rate, momentum=0.0, l1=0.0, l2=0.0
+) -> tuple[State, Info]:
     """Make one update of the parameters from one minibatch.
 
     Parameters

@@ -1,0 +1,99 @@
+"""Training data as minibatches: an array, a file mapped to memory, or any iterable of batches.
+
+Nothing of the size of the data is copied: rows of other dtypes are converted minibatch by minibatch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain as chained
+from typing import Any
+
+import numpy as np
+
+from fastbm.estimators import _validation
+from fastbm.training import minibatches
+
+
+class Rows:
+    """Rows of an array or a sparse matrix, checked once."""
+
+    def __init__(self, estimator, X, *, reset: bool):
+        X = _validation.check_rows(estimator, X, reset=reset, convert=False)
+        self.X, self.n_features = X, X.shape[1]
+        self.dtype = X.dtype if X.dtype in _validation.FLOATS else np.dtype(np.float64)
+
+    def minibatches(self, size: int) -> Iterator[tuple[Any, float]]:
+        """Yield each minibatch, and the fraction of the pass that is done before it."""
+        for index, part in enumerate(minibatches.slices(self.X.shape[0], size)):
+            yield self.X[part], index / self.count(size)
+
+    def count(self, size: int) -> int:
+        """Return the number of minibatches of a pass."""
+        return -(-self.X.shape[0] // size)
+
+    def extent(self, rows) -> tuple[float, float]:
+        """Return the smallest and the largest value."""
+        return extent(self.X)
+
+    def some(self, n: int):
+        """Return up to `n` rows from everywhere."""
+        return self.X[:: max(1, self.X.shape[0] // n)][:n]
+
+
+class Batches:
+    """Batches that an iterable gives, each checked when its turn comes; larger ones are cut into minibatches."""
+
+    def __init__(self, estimator, batches, *, reset: bool):
+        self.estimator, self.batches, self.passes = estimator, batches, 0
+        iterator = iter(batches)
+        first = next(iterator, None)
+        if first is None:
+            raise ValueError("X is an iterable of batches, but it gave none")
+        self.first = _validation.check_rows(estimator, first, reset=reset)
+        self.n_features, self.dtype = self.first.shape[1], self.first.dtype
+        self.once = iterator is batches
+        self.rest = chained([self.first], iterator)
+
+    def minibatches(self, size: int) -> Iterator[tuple[Any, float]]:
+        """Yield each minibatch, and 0: how many are to come is not known."""
+        if self.passes and self.once:
+            raise ValueError(
+                "X is an iterator, which gives its batches once, but fit makes more than one pass; "
+                "use n_iter=1, or an object that can be iterated over again, such as a list of batches"
+            )
+        for batch in self.batches if self.passes else self.rest:
+            rows = _validation.check_rows(self.estimator, batch, reset=False)
+            for part in minibatches.slices(rows.shape[0], size):
+                yield rows[part], 0.0
+        self.passes += 1
+
+    def count(self, size: int) -> None:
+        """Return None: the number of minibatches is not known."""
+
+    def extent(self, rows) -> tuple[float, float]:
+        """Return the smallest and the largest value of a minibatch, which is all that is known."""
+        return extent(rows)
+
+    def some(self, n: int):
+        """Return up to `n` rows of the first batch."""
+        return self.first[:n]
+
+
+def extent(rows) -> tuple[float, float]:
+    """Return the smallest and the largest value of rows."""
+    values = rows.data if hasattr(rows, "toarray") else rows
+    return values.min(), values.max()
+
+
+def of(estimator, X, *, reset: bool) -> Rows | Batches:
+    """Return the training data that `X` is; ValueError when it is none. `reset` lets the estimator note the features."""
+    return (Batches if is_batches(X) else Rows)(estimator, X, reset=reset)
+
+
+def is_batches(X) -> bool:
+    """Whether `X` is an iterable of batches rather than rows: a list of matrices, or what iterates and is no array."""
+    if isinstance(X, list | tuple):
+        return len(X) > 0 and len(getattr(X[0], "shape", ())) == 2
+    array_like = any(hasattr(X, name) for name in ("shape", "__array__", "__array_interface__", "__dataframe__"))
+    return isinstance(X, Iterable) and not array_like and not isinstance(X, str | bytes | dict | set)
