@@ -43,26 +43,16 @@ def gibbs(layers, up, down, biases, beta, free, tables, *, exponent, key, first_
     look-up for each coupling and three or five units, of 16 or 32 chains at once.
     """
     _cpu("gibbs").gibbs(
-        layers,
-        up,
-        down,
-        biases,
-        beta,
-        free,
-        tables,
-        exponent=exponent,
-        key=key,
-        first_chain=first_chain,
-        start=start,
+        layers, up, down, biases, beta, free, tables, exponent=exponent, key=key, first_chain=first_chain, start=start,
         stop=stop,
-    )
+    )  # fmt: skip
 
 
 def infer(states, couplings, bias, beta, logits, means, *, exponent):
     """Write the logits and the means, given packed states, of the units that `couplings` lead to.
 
-    `logits` (n_rows, bias.size) and `means` (n_rows, at least bias.size) float32. Reference: ``fastbm.chain.logit`` of the exact integer inputs, and
-    ``fastbm.chain.mean``. Cost: a row of couplings and an exponential for each unit that is on.
+    `logits` (n_rows, bias.size) and `means` (n_rows, at least bias.size) float32. Reference: ``fastbm.chain.logit`` of the
+    exact integer inputs, and ``fastbm.chain.mean``. Cost: a row of couplings and an exponential for each unit that is on.
     """
     _cpu("infer").infer(states, couplings, bias, beta, logits, means, exponent=exponent)
 
@@ -71,8 +61,8 @@ def grey_infer(rows, weights, bias, logits, means):
     """Write logits ``rows @ weights + bias`` and means of units given real numbers instead of states.
 
     `rows` (n_rows, n_from) and `weights` (n_from, n_to) float32, C-contiguous; `bias` (padded(n_to),), `logits` and `means`
-    (n_rows, at least padded(n_to)) float32. Terms are added in the order of n_from, the bias last, each rounded to float32. Cost: a
-    row of weights for each number that is not 0.
+    (n_rows, at least padded(n_to)) float32. Terms are added in the order of n_from, the bias last, each rounded to float32.
+    Cost: a row of weights for each number that is not 0.
     """
     _cpu("grey").grey_infer(rows, weights, bias, logits, means)
 
@@ -122,8 +112,8 @@ def ascend(
     packed states of the chains. `means` are the hidden probabilities of the data, then those of the chains, as `phases` writes
     them. Written: `weights` (n_visible, n_hidden) float32; `velocity`, of the same shape, or (0, 0) where there is no momentum;
     `to_hidden` and `to_visible`, as by `round_couplings`, where `exponent` is tried first; `visible_gradient` (n_visible,) and
-    `hidden_gradient` (n_hidden,) float32, the mean states of the data less those of the chains. Means are summed in the order of
-    their rows, each multiplied by its state and by 1 / n_rows, or -1 / n_chains. Then velocity ← momentum · velocity +
+    `hidden_gradient` (n_hidden,) float32, the mean states of the data less those of the chains. Means are summed in the order
+    of their rows, each multiplied by its state and by 1 / n_rows, or -1 / n_chains. Then velocity ← momentum · velocity +
     learning_rate · (gradient - l2 · w - l1 · sign(w)), and w ← w + velocity. Twin: ``naive.ascend`` in the tests. Cost: a row
     of means for each unit that is on, in the data and in the chains, and one pass over the weights and over both roundings.
     """

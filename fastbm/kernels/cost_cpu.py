@@ -1,16 +1,18 @@
 """The cost model: which way to sweep takes less time. Its constants were measured; docs/performance.md shows how and where."""
 
+from itertools import pairwise
+
 from fastbm.kernels.tables_cpu import COST_OF_AN_ENTRY, table_bytes
 
 FLIPPING = 0.07
 """The part of the units that change in a sweep, as in machines trained on digits; hot machines change more."""
-COST_OF_A_FLIP = 0.06
+COST_OF_A_FLIP = 0.05
 """Nanoseconds to add one coupling of a unit that flipped."""
-COST_OF_A_DRAW = 1.9
+COST_OF_A_DRAW = 2.0
 """Nanoseconds to draw a unit of one chain: random word, exponential, packing."""
-COST_OF_A_LOOKUP = {"avx512": 0.0027, "avx2": 0.005}
+COST_OF_A_LOOKUP = {"avx512": 0.0030, "avx2": 0.0051}
 """Nanoseconds a coupling and chain when inputs are looked up."""
-COST_OF_A_ROUGH_DRAW = 1.0
+COST_OF_A_ROUGH_DRAW = 1.1
 """Nanoseconds to draw a unit of one chain roughly, and again where that could be wrong."""
 COST_OF_A_TABLE_BYTE = 0.02
 """Nanoseconds to bring a byte of the tables into the first cache, once a sweep and slab."""
@@ -50,4 +52,4 @@ def cost_of_looking_up(sizes, n_chains: int, level: str) -> float:
 
 def couplings(sizes) -> int:
     """Return the number of couplings of a machine with layers of these sizes."""
-    return sum(below * above for below, above in zip(sizes, sizes[1:], strict=False))
+    return sum(below * above for below, above in pairwise(sizes))

@@ -15,22 +15,9 @@ from fastbm.kernels.threads_cpu import share_out
 def run(layers, up, down, biases, beta, free, *, cost, scale, key, first_chain, start, stop):
     """Run block updates `start` … `stop` - 1; arguments as of the gibbs kernel."""
     share_out(
-        run_chains,
-        layers[0].shape[0],
-        cost,
-        layers,
-        up,
-        down,
-        biases,
-        beta,
-        free,
-        scale,
-        key[0],
-        key[1],
-        first_chain,
-        start,
+        run_chains, layers[0].shape[0], cost, layers, up, down, biases, beta, free, scale, key[0], key[1], first_chain, start,
         stop,
-    )
+    )  # fmt: skip
 
 
 @kernel

@@ -40,8 +40,8 @@ def phases(
     n_parts = min(worth(cost), n_chains)
     n_items = n_parts + min(RUNS_A_THREAD * n_parts, n_rows)
     share_out(
-        run_phases, n_items, cost / n_items, n_items, n_parts, rows, visible, hidden, means, to_hidden, to_visible, visible_bias,
-        hidden_bias, visible_free, hidden_free, *live, np.float32(2.0**-exponent), key[0], key[1], update, run=1,
+        run_phases, n_items, cost / n_items, n_items, n_parts, rows, visible, hidden, means, to_hidden, to_visible,
+        visible_bias, hidden_bias, visible_free, hidden_free, *live, np.float32(2.0**-exponent), key[0], key[1], update, run=1,
     )  # fmt: skip
 
 
@@ -66,10 +66,12 @@ def run_phases(
                 )  # fmt: skip
             else:
                 draw_units(
-                    begin, end, visible, hidden, to_visible, visible_bias, visible_free[0], means[:0], scale, key0, key1, update, 1
+                    begin, end, visible, hidden, to_visible, visible_bias, visible_free[0], means[:0], scale,
+                    key0, key1, update, 1,
                 )  # fmt: skip
             draw_units(
-                begin, end, hidden, visible, to_hidden, hidden_bias, hidden_free[0], means[n_rows:], scale, key0, key1, update + 1, 0
+                begin, end, hidden, visible, to_hidden, hidden_bias, hidden_free[0], means[n_rows:], scale,
+                key0, key1, update + 1, 0,
             )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Block Gibbs sweeps of many chains by table lookup: coarse first, exact on doubt.
 
-One instruction looks up, for 16 or 32 chains at once, what a group of units adds to the input of another (``tables_cpu``). The
-sums are coarse, but how far they can be off is known: draws that are nearer to their threshold than that are made again from the
-exact integers. So the states are those of ``fastbm.chain``, bit for bit.
+One instruction looks up, for 16 or 32 chains at once, what a group of units adds to the input of another (``tables_cpu``).
+The sums are coarse, but how far they can be off is known: draws that are nearer to their threshold than that are made again
+from the exact integers. So the states are those of ``fastbm.chain``, bit for bit.
 """
 
 import math
@@ -15,7 +15,7 @@ from fastbm.kernels.draw_cpu import is_on, philox
 from fastbm.kernels.rough_cpu import LOG2_E, ROUGHNESS, SLACK, draw_roughly
 from fastbm.kernels.simd_cpu import UNITS_AT_ONCE, look_up_1, look_up_2, look_up_4, sum_of_units_on
 from fastbm.kernels.slab_cpu import enter, hold, leave, new_slab, release, turn
-from fastbm.kernels.tables_cpu import LARGEST_ERROR, n_words
+from fastbm.kernels.tables_cpu import LARGEST_ERROR, UNITS_A_WORD, n_words
 from fastbm.kernels.threads_cpu import n_threads, share_out
 
 LARGEST_SLAB, SMALLEST_SLAB = 512, 32
@@ -35,9 +35,10 @@ def run(layers, up, down, biases, beta, free, tables, *, cost, scale, key, first
 
 
 def places(up, down) -> np.ndarray:
-    """Return, a row a layer: its units, its first row of words, and where the words of the layers below and above begin and end.
+    """Return, a row a layer: its units, its first row of words, and where what it looks at begins, changes layer, and ends.
 
-    The words of even layers lie one behind the other, and so do those of odd ones: what a layer looks at is one run of rows.
+    The words of even layers lie one behind the other, and so do those of odd ones: what a layer looks at is one run of rows,
+    first those of the layer below, then those of the layer above.
     """
     sizes = [up[0].shape[0], *(couplings.shape[0] for couplings in down)]
     rows = []
@@ -52,7 +53,8 @@ def places(up, down) -> np.ndarray:
 
 @kernel
 def run_slab(
-    first, last, layers, below, above, biases, beta, free, tables, starts, steps, places, scale, key0, key1, first_chain, start, stop
+    first, last, layers, below, above, biases, beta, free, tables, starts, steps, places, scale, key0, key1, first_chain,
+    start, stop,
 ):  # fmt: skip
     n_rows, n_entries = (5, 5) if tables[0].itemsize == 1 else (1, 3)
     slab = new_slab(beta[np.arange(first, last) % beta.size], places, n_rows, n_entries)
@@ -62,12 +64,12 @@ def run_slab(
         odd = 1 - (update & 1)
         turn(slab.by_chain, slab.indices, slab.states[1 - odd])
         for layer in range(odd, len(layers), 2):
-            words = slice(places[layer, 1], places[layer, 1] + n_words(places[layer, 0]))
+            words = slice(places[layer, 1], places[layer, 1] + -(-places[layer, 0] // UNITS_A_WORD))
             states, unclamped = slab.states[odd, words], slab.free[odd, words]
             hold(slab.held, states, unclamped)
             draw_layer(
-                states, slab, biases[layer], tables[layer], starts[layer], steps[layer], below[layer], above[layer], places[layer],
-                scale, first_chain + first, update >> 1, layer ^ 1, key0, key1,
+                states, slab, biases[layer], tables[layer], starts[layer], steps[layer], below[layer], above[layer],
+                places[layer], scale, first_chain + first, update >> 1, layer ^ 1, key0, key1,
             )  # fmt: skip
             if slab.clamped[layer]:
                 release(slab.held, states, unclamped)
@@ -95,16 +97,9 @@ def draw_layer(
         window = slab.largest_beta * (LARGEST_ERROR * n_entries * size + SLACK * reach) + ROUGHNESS
         bit, on = uint16(1 << (unit % 15)), states[unit // 15]
         draw_roughly(
-            on,
-            doubtful,
-            sums[q],
-            words[q],
-            betas,
-            float32(size * LOG2_E),
-            float32(shift * LOG2_E),
-            float32(math.exp(window)),
-            bit,
-        )
+            on, doubtful, sums[q], words[q], betas, float32(size * LOG2_E), float32(shift * LOG2_E),
+            float32(math.exp(window)), bit,
+        )  # fmt: skip
         for k in range(eight.size):
             if eight[k] != uint64(0):
                 for c in range(8 * k, min(8 * k + 8, slab.n_chains)):

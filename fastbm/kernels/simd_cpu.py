@@ -144,8 +144,8 @@ def _look_up(n_vectors):
         """sums[q, chain + c] += starts[unit + q, part] + Σ_r Σ_g tables[unit + q, r, g][indices[r, chain + c] >> 5 g].
 
         For four units q, and r from `first` to `last` - 1; the added sum is taken modulo 2**16. Tables of uint16 are indexed by
-        the low five bits, three tables g for each index; tables of uint8 as `_vpshufb` says, one for each. `tables` of int16 are
-        coarse couplings, (units, 15 rows), of which tables of 16 bits are made on the way, in registers.
+        the low five bits, three tables g for each index; tables of uint8 as `_vpshufb` says, one for each. Instead of tables
+        there can be coarse couplings, int16 (units, 15 rows), of which tables of 16 bits are made on the way, in registers.
         """
         signature = types.void(sums, tables, starts, types.intp, types.intp, indices, types.intp, types.intp, types.intp)
         live = tables.dtype == types.int16

@@ -1,10 +1,11 @@
 """Tables of partial sums, by which the input of a unit is looked up instead of summed.
 
-Units of a layer are taken fifteen to a word, and a word is cut into groups of five (AVX-512) or three (AVX2). For each unit that
-draws and each group that it looks at, a table holds the sum of the couplings for every state of the group, in steps so large
-that the sum over a part of the words fits into 16 bits: a coarse input, with a bound on how far it can be off.
+Units of a layer are taken fifteen to a word, and a word is cut into groups of five (AVX-512) or three (AVX2). For each unit
+that draws and each group that it looks at, a table holds the sum of the couplings for every state of the group, in steps so
+large that the sum over a part of the words fits into 16 bits: a coarse input, with a bound on how far it can be off.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +28,6 @@ COST_OF_COARSENING = 0.2
 """Nanoseconds to make a coupling coarse."""
 
 
-@njit
 def n_words(n_units: int) -> int:
     """Return how many words of fifteen units a layer takes."""
     return -(-n_units // UNITS_A_WORD)
@@ -36,9 +36,7 @@ def n_words(n_units: int) -> int:
 def table_bytes(sizes, level: str) -> int:
     """Return how much memory the tables of a machine with layers of these sizes take."""
     a_word = 3 * 32 * 2 if level == "avx512" else 5 * 16
-    return sum(
-        a_word * (n_words(below) * above + n_words(above) * below) for below, above in zip(sizes, sizes[1:], strict=False)
-    )
+    return sum(a_word * (n_words(below) * above + n_words(above) * below) for below, above in pairwise(sizes))
 
 
 def build(up, down, level: str):
