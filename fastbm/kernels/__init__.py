@@ -104,22 +104,25 @@ def phases(
 
 def ascend(
     weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient, rows, grey, visible, means, tables,
-    *, exponent, learning_rate, momentum, l1, l2,
+    *, exponent, learning_rate, momentum, l1, l2, both,
 ):  # fmt: skip
     """Move the weights up the gradient of the log-likelihood, and round them again; return the exponent.
 
     The data are `rows`, packed states, or `grey` (n_rows, n_visible) float32, and the other one has no rows; `visible` are the
     packed states of the chains. `means` are the hidden probabilities of the data, then those of the chains, as `phases` writes
     them. Written: `weights` (n_visible, n_hidden) float32; `velocity`, of the same shape, or (0, 0) where there is no momentum;
-    `to_hidden` and `to_visible`, as by `round_couplings`, where `exponent` is tried first; `visible_gradient` (n_visible,) and
-    `hidden_gradient` (n_hidden,) float32, the mean states of the data less those of the chains. Means are summed in the order
-    of their rows, each multiplied by its state and by 1 / n_rows, or -1 / n_chains. Then velocity ← momentum · velocity +
-    learning_rate · (gradient - l2 · w - l1 · sign(w)), and w ← w + velocity. Twin: ``naive.ascend`` in the tests. Cost: a row
-    of means for each unit that is on, in the data and in the chains, and one pass over the weights and over both roundings.
+    `to_hidden` and `to_visible`, as by `round_couplings`, where `exponent` is tried first, but `to_visible` only if `both`, or
+    if `phases` will look at it; `visible_gradient` (n_visible,) and `hidden_gradient` (n_hidden,) float32, the mean states of
+    the data less those of the chains.
+
+    Means are summed in the order of their rows, each multiplied by its state and by 1 / n_rows, or -1 / n_chains. Then velocity
+    ← momentum · velocity + learning_rate · (gradient - l2 · w - l1 · sign(w)), and w ← w + velocity. Twin: ``naive.ascend`` in
+    the tests. Cost: a row of means for each unit that is on, in the data and in the chains, and one pass over the weights and
+    over their roundings.
     """
     return _cpu("learning").ascend(
         weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient, rows, grey, visible, means, tables,
-        exponent=exponent, learning_rate=learning_rate, momentum=momentum, l1=l1, l2=l2,
+        exponent=exponent, learning_rate=learning_rate, momentum=momentum, l1=l1, l2=l2, both=both,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ Between them lies all that an update needs; each touches what it needs once, a f
 """
 
 import numpy as np
-from numba import float32, int32, njit, uint64
+from numba import float32, int32, int64, njit, uint32, uint64
 
 from fastbm.kernels import rounding_cpu, simd_cpu
 from fastbm.kernels.bits_cpu import lowest_one
@@ -12,8 +12,8 @@ from fastbm.kernels.compile_cpu import kernel
 from fastbm.kernels.cost_cpu import makes_tables
 from fastbm.kernels.draw_cpu import draw, fill_random_words, store_states, write_logits, write_means
 from fastbm.kernels.lookup_cpu import LARGEST_SLAB, draw_layer
-from fastbm.kernels.rounding_cpu import TILE, is_right, largest_sum, round_row, sums_of, transpose_tile
-from fastbm.kernels.simd_cpu import add_multiples_4, add_rows_4, add_rows_8
+from fastbm.kernels.rounding_cpu import TILE, is_right, largest_sum, round_one, sums_of, transpose_tile
+from fastbm.kernels.simd_cpu import add_multiples_4, add_multiples_16, add_rows_4, add_rows_8
 from fastbm.kernels.slab_cpu import leave, new_slab, spread, turn
 from fastbm.kernels.tables_cpu import Live, build_live, coarsen
 from fastbm.kernels.threads_cpu import COST_OF_A_COUPLING, COST_OF_A_DRAW, RUNS_A_THREAD, share_out, worth
@@ -22,6 +22,8 @@ NOT_LIVE = Live(np.empty((0, 0), np.int16), np.empty((0, 0), np.uint16), np.empt
 
 COLUMNS, MEANS = 64, 104
 """Columns and rows of the means that are read for sixteen visible units at a time: they fit into the first cache."""
+FEW_MEANS = 32
+"""So few rows fit into it four times as wide."""
 COST_OF_A_STEP = 0.6
 """Nanoseconds to change a coupling, to round it and to write it twice."""
 
@@ -32,13 +34,13 @@ def phases(
 ):  # fmt: skip
     n_rows, n_chains, size = rows.shape[0], visible.shape[0], to_hidden.size
     live = NOT_LIVE
-    if makes_tables(n_chains, simd_cpu.LEVEL):
+    if "live" in tables or makes_tables(n_chains, simd_cpu.LEVEL):
         live = tables["live"] = tables.get("live") or build_live(to_hidden, to_visible.shape[0])
     of_a_row = COST_OF_A_COUPLING * size
     of_a_chain = 2 * of_a_row + COST_OF_A_DRAW * (visible_bias.size + hidden_bias.size)
     cost = n_rows * of_a_row + n_chains * of_a_chain
     n_parts = min(worth(cost), n_chains)
-    n_items = n_parts + min(RUNS_A_THREAD * n_parts, n_rows)
+    n_items = n_parts + min(2 * n_parts, n_rows)
     share_out(
         run_phases, n_items, cost / n_items, n_items, n_parts, rows, visible, hidden, means, to_hidden, to_visible,
         visible_bias, hidden_bias, visible_free, hidden_free, *live, np.float32(2.0**-exponent), key[0], key[1], update, run=1,
@@ -145,7 +147,7 @@ def list_units(listed, state):
 
 def ascend(
     weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient, rows, grey, visible, means, tables,
-    *, exponent, learning_rate, momentum, l1, l2,
+    *, exponent, learning_rate, momentum, l1, l2, both,
 ):  # fmt: skip
     live = tables.get("live", NOT_LIVE)
     tables.clear()
@@ -155,7 +157,7 @@ def ascend(
     cost = TILE * weights.shape[1] * (COST_OF_A_STEP + COST_OF_A_COUPLING * means.shape[0])
     share_out(
         run_ascend, len(column_sums), cost, weights, velocity, to_hidden, to_visible, visible_gradient, rows, grey, visible,
-        means, *live, row_sums, column_sums, *numbers,
+        means, *live, row_sums, column_sums, *numbers, both or live is NOT_LIVE,
     )  # fmt: skip
     if is_right(exponent, largest_sum(row_sums, column_sums), weights.shape):
         if live is not NOT_LIVE:
@@ -177,12 +179,14 @@ def run_hidden_gradient(hidden_gradient, means, n_data):
 @kernel
 def run_ascend(
     first, last, weights, velocity, to_hidden, to_visible, visible_gradient, rows, grey, visible, means, coarse, starts, steps,
-    row_sums, column_sums, scale, learning_rate, momentum, l1, l2,
+    row_sums, column_sums, scale, learning_rate, momentum, l1, l2, both,
 ):  # fmt: skip
     n_visible, n_hidden = weights.shape
     listed, factors = np.empty((TILE, means.shape[0]), np.uint32), np.empty((TILE, means.shape[0]), np.float32)
     counts, bounds = np.empty(TILE, np.int64), np.zeros((TILE, -(-means.shape[0] // MEANS) + 1), np.int64)
-    width = -(-n_hidden // COLUMNS) * COLUMNS
+    width, wide = -(-n_hidden // COLUMNS) * COLUMNS, 0
+    if means.shape[0] <= FEW_MEANS:
+        wide = width // (4 * COLUMNS) * 4 * COLUMNS
     gradient = np.empty(TILE * width, np.float32)
     for tile in range(first, last):
         begin, n_units = TILE * tile, min(TILE, n_visible - TILE * tile)
@@ -196,7 +200,10 @@ def run_ascend(
             visible_gradient[begin + unit] = factors[unit, : counts[unit]].sum()
         find_bounds(bounds, listed, counts)
         gradient[:] = float32(0)
-        for column in range(0, width, COLUMNS):
+        for column in range(0, wide, 4 * COLUMNS):
+            for unit in range(n_units):
+                add_multiples_16(gradient, unit * width + column, means, listed, unit, 0, counts[unit], column, factors)
+        for column in range(wide, width, COLUMNS):
             for some in range(bounds.shape[1] - 1):  # of the means, which stay in the first cache for all units
                 for unit in range(n_units):
                     begin_mean, end_mean = bounds[unit, some], bounds[unit, some + 1]
@@ -208,13 +215,13 @@ def run_ascend(
                 decay(ascent, weights[row], l1, l2)
             if velocity.size:
                 add_to_velocity(velocity[row], ascent, learning_rate, momentum)
-                step(weights[row], velocity[row], float32(1))
+                row_sums[row] = step(weights[row], velocity[row], float32(1), to_hidden[row], column_sums[tile], scale)
             else:
-                step(weights[row], ascent, learning_rate)
-            row_sums[row] = round_row(weights[row], to_hidden[row], column_sums[tile], scale)
+                row_sums[row] = step(weights[row], ascent, learning_rate, to_hidden[row], column_sums[tile], scale)
             if coarse.size:
                 steps[row] = coarsen(to_hidden[row], coarse[row], starts[row])
-        transpose_tile(tile, to_hidden, to_visible)
+        if both:
+            transpose_tile(tile, to_hidden, to_visible)
 
 
 @njit
@@ -264,9 +271,17 @@ def decay(gradient, weights, l1, l2):
 
 
 @njit
-def step(weights, gradient, learning_rate):
+def step(weights, ascent, size, rounded, columns, scale):
+    """Take a step up, and round what comes of it: see ``rounding_cpu.round_row``."""
+    total = int64(0)
     for k in range(weights.size):
-        weights[k] += learning_rate * gradient[k]
+        weight = weights[k] + size * ascent[k]
+        weights[k] = weight
+        whole = round_one(weight * scale)
+        rounded[k] = whole
+        columns[k] += uint32(abs(whole))
+        total += abs(whole)
+    return total
 
 
 @njit

@@ -10,6 +10,7 @@ from fastbm.kernels.threads_cpu import share_out
 
 TILE = 16
 """Visible units in a tile: a cache line of the couplings to the visible units."""
+LIMIT = np.float32(chain.INPUT_LIMIT)
 COST_OF_ROUNDING = 0.5
 """Nanoseconds to round a coupling and to write it twice."""
 
@@ -69,18 +70,21 @@ def run_round(first, last, weights, to_hidden, to_visible, rows, columns, scale)
 
 @njit
 def round_row(weights, rounded, columns, scale):
-    """Round a row; add each magnitude to its column's, and return their sum.
-
-    A value that does not fit, NaN too, becomes one whose sum is sure to be too large; sixteen of them fit into a uint32.
-    """
-    limit, total = weights.dtype.type(chain.INPUT_LIMIT), int64(0)
+    """Round a row; add each magnitude to its column's, and return their sum. Sixteen magnitudes fit into a uint32."""
+    total = int64(0)
     for column in range(weights.size):
-        value = np.rint(weights[column] * scale)
-        whole = int32(value) if abs(value) < limit else int32(chain.INPUT_LIMIT)
+        whole = round_one(weights[column] * scale)
         rounded[column] = whole
         columns[column] += uint32(abs(whole))
         total += abs(whole)
     return total
+
+
+@njit(forceinline=True)
+def round_one(value):
+    """Round a number; one that does not fit, NaN too, becomes one whose sum is sure to be too large."""
+    value = np.rint(value)
+    return int32(value) if abs(value) < LIMIT else int32(LIMIT)
 
 
 @njit

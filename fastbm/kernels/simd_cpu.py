@@ -273,7 +273,8 @@ def _row_sums(n_vectors, weighted):
     return codegen
 
 
-add_rows_4, add_rows_8, add_multiples_4 = _add_rows(4), _add_rows(8), _add_multiples(4)
+add_rows_4, add_rows_8 = _add_rows(4), _add_rows(8)
+add_multiples_4, add_multiples_16 = _add_multiples(4), _add_multiples(16)
 
 
 @intrinsic

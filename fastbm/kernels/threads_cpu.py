@@ -46,7 +46,7 @@ def limited_to(n: int):
 
 def worth(cost: float) -> int:
     """Return the number of threads that work of `cost` nanoseconds is worth."""
-    return min(n_threads(), 1 + int(cost / WORTH_A_THREAD))
+    return 1 if cost < WORTH_A_THREAD else min(n_threads(), 1 + int(cost / WORTH_A_THREAD))
 
 
 def share_out(kernel, n_rows: int, cost: float, *arguments, run: int | None = None) -> None:

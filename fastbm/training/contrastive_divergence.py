@@ -40,8 +40,8 @@ class Space(NamedTuple):
 class State(NamedTuple):
     """All that training carries from one update to the next; arrays are changed in place.
 
-    `machine` has float32 parameters, and `exact` is its rounding; `chains.updates` is odd: the hidden states were the last to
-    be drawn.
+    `machine` has float32 parameters, and `exact` is its rounding, of which ``to_visible`` may be out of date while each update
+    makes one sweep; `chains.updates` is odd: the hidden states were the last to be drawn.
     """
 
     machine: RBM
@@ -119,7 +119,7 @@ def step(
     exponent = kernels.ascend(
         machine.weights, NO_VELOCITY if velocity is None else velocity.weights, exact.to_hidden, exact.to_visible,
         state.space.visible_gradient, state.space.hidden_gradient, *rows, chains.visible, means, exact.tables,
-        exponent=exact.exponent, l1=l1, l2=l2, **ascent,
+        exponent=exact.exponent, l1=l1, l2=l2, both=n_steps > 1, **ascent,
     )  # fmt: skip
     optimizers.step(machine.visible_bias, state.space.visible_gradient, velocity and velocity.visible_bias, **ascent)
     optimizers.step(machine.hidden_bias, state.space.hidden_gradient, velocity and velocity.hidden_bias, **ascent)
