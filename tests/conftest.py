@@ -1,4 +1,4 @@
-"""Fixtures shared by tests and benchmarks."""
+"""Fixtures shared by tests."""
 
 from __future__ import annotations
 
@@ -22,9 +22,14 @@ def _fresh_cache() -> str:
 
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("NUMBA_CACHE_DIR", _fresh_cache())
+if os.cpu_count() == 1:
+    os.environ.setdefault("NUMBA_NUM_THREADS", "2")  # tests compare one thread with two
 
 from fastbm import datasets, device  # noqa: E402
-from fastbm.kernels import threads_cpu  # noqa: E402
+from fastbm.kernels import gibbs_cpu, learning_cpu, simd_cpu, threads_cpu  # noqa: E402
+
+WAYS = ("incremental", *simd_cpu.LEVELS)
+LOOKUPS = ("avx2", "avx512")
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
@@ -39,6 +44,38 @@ def device_name(request):
 def always_threads(monkeypatch):
     """Hand out even the smallest work to threads, in as many runs as there are rows."""
     monkeypatch.setattr(threads_cpu, "WORTH_A_THREAD", 1e-9)
+
+
+@pytest.fixture(params=[1, 2])
+def n_threads(request, always_threads):
+    """Run with one thread and with two, however small the work."""
+    with threads_cpu.limited_to(request.param):
+        yield request.param
+
+
+@pytest.fixture(params=WAYS)
+def way(request, monkeypatch):
+    """Every way to sweep, whatever the size of the work; those that this processor cannot go are skipped with the reason."""
+    force(monkeypatch, request.param)
+    return request.param
+
+
+@pytest.fixture(params=LOOKUPS)
+def lookup_level(request, monkeypatch):
+    """The ways to sweep that look inputs up."""
+    force(monkeypatch, request.param)
+    return request.param
+
+
+def force(monkeypatch, way: str) -> None:
+    """Have kernels go one way: follow flips, obey the cost model at level "portable", or look up at another level."""
+    if way in simd_cpu.LEVELS:
+        if way not in simd_cpu.levels_here():
+            pytest.skip(f"{way}: this processor has only {', '.join(simd_cpu.levels_here())}")
+        monkeypatch.setattr(simd_cpu, "LEVEL", way)
+    if way != "portable":
+        monkeypatch.setattr(gibbs_cpu, "looks_up", lambda *arguments, **named: way in LOOKUPS)
+        monkeypatch.setattr(learning_cpu, "makes_tables", lambda n_chains, level: way == "avx512")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
+
+from fastbm import chain
 
 
 def all_states(n_units):
@@ -64,27 +68,33 @@ def pseudo_likelihood(weights, visible_bias, hidden_bias, X):
     return total
 
 
-def statistics(states, values, out, totals, *, weight):
-    """out += weight · statesᵀ values, rows in their order, in float32; states are rows of 0 and 1."""
-    for unit in range(states.shape[1]):
-        total, count = np.zeros(out.shape[1], np.float32), 0
-        for row in range(states.shape[0]):
-            if states[row, unit]:
-                total += values[row, : out.shape[1]]
-                count += 1
-        out[unit] += np.float32(weight) * total
-        totals[unit] += np.float32(weight) * np.float32(count)
+def ascend(weights, velocity, data, chains, means, *, learning_rate, momentum=0.0, l1=0.0, l2=0.0):
+    """A step of the weights up the gradient, row after row, in float32: new weights, velocity, visible and hidden gradient.
+
+    `data` and `chains` are rows, a number a unit; `means` the hidden probabilities of both; `velocity` may be None.
+    """
+    learning_rate, momentum, l1, l2 = map(np.float32, (learning_rate, momentum, l1, l2))
+    factors = np.float32([1 / len(data)] * len(data) + [-1 / len(chains)] * len(chains))
+    gradients = [np.zeros(shape, np.float32) for shape in (weights.shape, *weights.shape)]
+    for row, factor, hidden in zip([*data, *chains], factors, means, strict=True):
+        visible = np.float32(row) * factor
+        for total, term in zip(gradients, (visible[:, None] * hidden, visible, factor * hidden), strict=True):
+            total += term
+    gradient, visible_gradient, hidden_gradient = gradients
+    if l1 or l2:
+        gradient = gradient - (l2 * weights + l1 * np.sign(weights))
+    step = learning_rate * gradient
+    if velocity is not None:
+        step = velocity = momentum * velocity + step
+    return weights + step, velocity, visible_gradient, hidden_gradient
 
 
 def contrastive_divergence(machine, X, chains, *, key, n_steps, learning_rate):
     """One PCD update in float64 with the reference chain; chains are (visible, hidden, updates), packed."""
-    from fastbm import chain
-
     weights, visible_bias, hidden_bias = (np.asarray(array, np.float64) for array in machine)
     n_visible = weights.shape[0]
     visible, hidden, updates = chains
-    arguments = reference_arguments(weights, visible_bias, hidden_bias, visible, hidden)
-    exponent = arguments.pop("exponent")
+    arguments, exponent = reference_arguments([weights], [visible_bias, hidden_bias], [visible, hidden])
     numbers = {"exponent": exponent, "key": key, "first_chain": 0}
     chain.gibbs(**arguments, **numbers, start=updates, stop=updates + 2 * n_steps - 1)
     v = chain.unpack(visible, n_visible, np.float64)
@@ -96,30 +106,62 @@ def contrastive_divergence(machine, X, chains, *, key, n_steps, learning_rate):
     return (weights, visible_bias, hidden_bias), (visible, hidden, updates + 2 * n_steps)
 
 
-def reference_arguments(weights, visible_bias, hidden_bias, visible, hidden):
-    """The arguments of chain.gibbs for a machine and packed chains, nothing clamped, β = 1."""
-    from fastbm import chain
+def reference_arguments(weights, biases, layers):
+    """The arguments of chain.gibbs for a chain of layers, nothing clamped, β = 1; and the exponent.
 
-    rounded, exponent = chain.round_couplings(weights)
-    n_visible, n_hidden = weights.shape
-
-    def pad(array, n_units):
-        width = [(0, 0)] * (array.ndim - 1) + [(0, chain.padded(n_units) - n_units)]
-        return np.ascontiguousarray(np.pad(array, width))
-
+    `weights` are those between each layer and the next, (sizes[l], sizes[l + 1]), `layers` packed states.
+    """
+    rounded, exponent = round_together(weights)
+    sizes = [len(bias) for bias in biases]
     return {
-        "visible": visible,
-        "hidden": hidden,
-        "to_hidden": pad(rounded, n_hidden),
-        "to_visible": pad(rounded.T, n_visible),
-        "visible_bias": pad(np.asarray(visible_bias, np.float32), n_visible),
-        "hidden_bias": pad(np.asarray(hidden_bias, np.float32), n_hidden),
+        "layers": tuple(layers),
+        "up": tuple(pad(between) for between in rounded),
+        "down": tuple(pad(between.T) for between in rounded),
+        "biases": tuple(pad(np.asarray(bias, np.float32)) for bias in biases),
         "beta": np.ones(1, np.float32),
-        "visible_free": chain.pack(np.ones((1, n_visible))),
-        "hidden_free": chain.pack(np.ones((1, n_hidden))),
-        "hidden_means": np.zeros((visible.shape[0], chain.padded(n_hidden)), np.float32),
-        "exponent": exponent,
-    }
+        "free": tuple(chain.pack(np.ones((1, size))) for size in sizes),
+    }, exponent
+
+
+def random_arguments(sizes, n_chains, *, scale=0.5, beta="one", clamp="none", seed=0):
+    """As `reference_arguments`, for a random machine with layers of these sizes and chains in random states.
+
+    `beta` is "one" for all chains or for "each"; `clamp` is "none", or units clamped in all chains alike, "one", or in "each".
+    """
+    rng = np.random.default_rng(seed)
+    weights = [rng.normal(size=pair) * scale for pair in pairwise(sizes)]
+    biases = [rng.normal(size=size) for size in sizes]
+    arguments, exponent = reference_arguments(weights, biases, [chain.pack(rng.random((n_chains, n)) < 0.4) for n in sizes])
+    if beta == "each":
+        arguments["beta"] = rng.uniform(0, 2, n_chains).astype(np.float32)
+    if clamp != "none":
+        rows = 1 if clamp == "one" else n_chains
+        arguments["free"] = tuple(chain.pack(rng.random((rows, size)) < 0.6) for size in sizes)
+    return arguments, exponent
+
+
+def run(function, arguments, **numbers):
+    """Run a gibbs function on copies of the layers; return them."""
+    layers = tuple(states.copy() for states in arguments["layers"])
+    function(**arguments | numbers | {"layers": layers})
+    return layers
+
+
+def round_together(weights):
+    """The couplings of a chain of layers as integers, and the exponent: the largest for which no unit's sum reaches 2**27."""
+    for exponent in range(24, 7, -1):
+        rounded = [np.rint(np.ldexp(np.asarray(between, np.float64), exponent)) for between in weights]
+        below = [0, *(np.abs(between).sum(axis=0) for between in rounded)]
+        above = [*(np.abs(between).sum(axis=1) for between in rounded), 0]
+        if max(np.max(total) for total in map(np.add, below, above)) < 2**27:
+            return [between.astype(np.int32) for between in rounded], exponent
+    raise ValueError("weights that cannot be rounded")
+
+
+def pad(array):
+    """The array with zeros behind, as many as fill the last word of units."""
+    width = [(0, 0)] * (array.ndim - 1) + [(0, chain.padded(array.shape[-1]) - array.shape[-1])]
+    return np.ascontiguousarray(np.pad(array, width))
 
 
 def ordered_product(left, right):

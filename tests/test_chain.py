@@ -138,8 +138,8 @@ def test_one_sweep_by_hand():
     """Two visible units, one hidden unit, every number worked out by the definition."""
     weights, key = np.array([[1.5], [-0.75]]), chain.stream_key(11, chain.Purpose.SAMPLING)
     visible, hidden = chain.pack([[1, 1]]), chain.pack([[0]])
-    arguments = naive.reference_arguments(weights, np.array([0.5, -0.25]), np.array([0.25]), visible, hidden)
-    chain.gibbs(**arguments, key=key, first_chain=3, start=8, stop=10)
+    arguments, exponent = naive.reference_arguments([weights], [[0.5, -0.25], [0.25]], [visible, hidden])
+    chain.gibbs(**arguments, exponent=exponent, key=key, first_chain=3, start=8, stop=10)
 
     def uniform(unit, block):
         word = int(chain.philox(unit // 4, 3, 4, block, *key)[unit % 4])

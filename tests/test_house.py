@@ -179,16 +179,19 @@ def find_bad_shared_kernels(sources):
     faults = []
     for module, tree in cpu_trees(sources):
         functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and name_of(node.func) == "share_out":
-                kernels = [functions[name] for name in map(name_of, ast.walk(node.args[0])) if name in functions]
-                if not kernels or not all(map(is_kernel, kernels)):
-                    faults.append(f"{module}:{node.lineno}: {ast.unparse(node.args[0])} is not a kernel of this module")
+        for caller in tree.body:
+            assigned = {ast.unparse(node.targets[0]): node.value for node in ast.walk(caller) if isinstance(node, ast.Assign)}
+            for node in ast.walk(caller):
+                if isinstance(node, ast.Call) and name_of(node.func) == "share_out":
+                    shared = assigned.get(ast.unparse(node.args[0]), node.args[0])
+                    choices = [shared.body, shared.orelse] if isinstance(shared, ast.IfExp) else [shared]
+                    if not all(is_kernel(functions.get(name_of(choice))) for choice in choices):
+                        faults.append(f"{module}:{node.lineno}: {ast.unparse(node.args[0])} is not a kernel of this module")
     return faults
 
 
-def is_kernel(function: ast.FunctionDef) -> bool:
-    return "kernel" in map(name_of, function.decorator_list)
+def is_kernel(function: ast.FunctionDef | None) -> bool:
+    return function is not None and "kernel" in map(name_of, function.decorator_list)
 
 
 # ------------------------------------------------------------------------------------------------------- contracts
@@ -247,10 +250,14 @@ def test_the_library_keeps_the_house(checker, sources):
 def test_the_library_is_what_is_read(sources):
     assert {"fastbm", "fastbm.chain", "fastbm.kernels", "fastbm.kernels.gibbs_cpu", "fastbm.estimators.rbm"} <= sources.keys()
     assert "fastbm.chain" in house_imports(sources)["fastbm.machines.rbm"]
-    assert {"gibbs", "statistics"} <= functions_of(sources["fastbm.kernels"]).keys()
+    assert {"gibbs", "phases", "ascend"} <= functions_of(sources["fastbm.kernels"]).keys()
 
 
 KERNEL = "@kernel\ndef run(first, last): pass\ndef f(a): share_out(run, 1, 1)\n"
+CHOICE = (
+    "@kernel\ndef run(first, last): pass\n@kernel\ndef walk(first, last): pass\n"
+    "def f(a):\n    chosen = run if a else walk\n    share_out(chosen, 1, 1)\n"
+)
 
 BAD_IMPORTS = [
     (find_relative_imports, "fastbm.units", "from . import bernoulli"),
@@ -288,6 +295,10 @@ BAD_KERNELS = [
     (find_bad_shared_kernels, KERNEL.replace("@kernel", "@njit")),
     (find_bad_shared_kernels, KERNEL.replace("@kernel\n", "")),
     (find_bad_shared_kernels, KERNEL.replace("share_out(run,", "share_out(other,")),
+    (find_bad_shared_kernels, CHOICE.replace("@kernel\ndef walk", "@njit\ndef walk")),
+    (find_bad_shared_kernels, CHOICE.replace("else walk", "else other")),
+    (find_bad_shared_kernels, CHOICE.replace("chosen = run if a else walk", "chosen = a")),
+    (find_bad_shared_kernels, CHOICE.replace("share_out(chosen", "share_out(run if a else other")),
     (find_broken_contracts, ""),
     (find_broken_contracts, "def g(a, b): pass"),
     (find_broken_contracts, "def g(b, *, a): pass"),
@@ -325,6 +336,7 @@ GOOD_SOURCES = {
     "fastbm.chain": "import numpy as np\nrng = np.random.default_rng",
     "fastbm.kernels": "from fastbm import chain\ndef f(a): import_module(f'fastbm.kernels.{name}_cpu')\ndef _private(a): pass",
     "fastbm.kernels.a_cpu": "import numba\nfrom fastbm import chain\n" + KERNEL + "@njit\ndef helper(x): pass\n",
+    "fastbm.kernels.b_cpu": CHOICE,
     "fastbm.training.a": "from fastbm.evaluation.b import score",
     "fastbm.evaluation.b": "from fastbm.kernels import f\nfrom fastbm import chain",
     "fastbm.commands.demo": "from fastbm import BernoulliRBM, plotting",

@@ -6,138 +6,176 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
+from threading import get_ident
 
 import naive
 import numpy as np
 import pytest
-from numba import set_num_threads
+from conftest import LOOKUPS
 
 from fastbm import chain, device, kernels
 from fastbm.kernels import threads_cpu
 
 SIZES = [(1, 1), (1, 33), (33, 1), (33, 17), (64, 64), (65, 130), (200, 129)]
+DEEP = [(30, 20, 10), (190, 40, 250), (33, 65, 129, 17), (1, 2, 3, 4, 5)]
 KEY = chain.stream_key(5, chain.Purpose.SAMPLING)
 
 
-@pytest.fixture(params=[1, 2])
-def n_threads(request, always_threads):
-    """Run with one thread and with two, however small the work."""
-    set_num_threads(request.param)
-    yield request.param
-    set_num_threads(threads_cpu.numba.config.NUMBA_NUM_THREADS)
+def assert_same_chain(arguments, exponent, way=None, **numbers):
+    """Compare the kernel with the reference, and see that it went this way."""
+    numbers = {"exponent": exponent, "key": KEY, "first_chain": 0} | numbers
+    tables = {}
+    expected = naive.run(chain.gibbs, arguments, **numbers)
+    np.testing.assert_equal(naive.run(kernels.gibbs, arguments, tables=tables, **numbers), expected)
+    assert way is None or list(tables) == ([way] if way in LOOKUPS else [])
 
 
-def machine(n_visible, n_hidden, n_chains, *, scale=0.5, beta="one", clamp="none", seed=0):
-    """Arguments of the gibbs kernel for a random machine, chains in random states, and the exponent."""
-    rng = np.random.default_rng(seed)
-    weights = rng.normal(size=(n_visible, n_hidden)) * scale
-    visible, hidden = (chain.pack(rng.random((n_chains, n)) < 0.4) for n in (n_visible, n_hidden))
-    arguments = naive.reference_arguments(weights, rng.normal(size=n_visible), rng.normal(size=n_hidden), visible, hidden)
-    if beta == "each":
-        arguments["beta"] = rng.uniform(0, 2, n_chains).astype(np.float32)
-    if clamp != "none":
-        rows = 1 if clamp == "one" else n_chains
-        for side, n_units in (("visible_free", n_visible), ("hidden_free", n_hidden)):
-            arguments[side] = chain.pack(rng.random((rows, n_units)) < 0.6)
-    return arguments, arguments.pop("exponent")
-
-
-def run(function, arguments, **numbers):
-    """Run a gibbs function on copies; return visible and hidden states, and hidden means."""
-    arguments = {name: array.copy() for name, array in arguments.items()}
-    function(**arguments, **numbers)
-    return arguments["visible"], arguments["hidden"], arguments["hidden_means"]
-
-
-def assert_same_chain(arguments, **numbers):
-    for got, expected in zip(run(kernels.gibbs, arguments, **numbers), run(chain.gibbs, arguments, **numbers), strict=True):
-        np.testing.assert_array_equal(got, expected)
+@cache
+def known(sizes, n_chains, beta, clamp, **numbers):
+    """Arguments for a random machine, numbers, and the reference's answer, worked out once for all ways to sweep."""
+    arguments, exponent = naive.random_arguments(sizes, n_chains, beta=beta, clamp=clamp)
+    numbers = {"exponent": exponent, "key": KEY, **numbers}
+    return arguments, numbers, naive.run(chain.gibbs, arguments, **numbers)
 
 
 class TestGibbs:
     @pytest.mark.parametrize("clamp", ["none", "one", "each"])
     @pytest.mark.parametrize("beta", ["one", "each"])
-    @pytest.mark.parametrize("n_chains", [1, 17])
+    @pytest.mark.parametrize("n_chains", [1, 17, 100])
     @pytest.mark.parametrize("size", SIZES)
-    def test_equals_reference(self, size, n_chains, beta, clamp, n_threads):
-        arguments, exponent = machine(*size, n_chains, beta=beta, clamp=clamp)
-        assert_same_chain(arguments, exponent=exponent, key=KEY, first_chain=0, start=0, stop=7)
+    def test_equals_reference(self, size, n_chains, beta, clamp, way, n_threads):
+        arguments, numbers, expected = known(size, n_chains, beta, clamp, first_chain=0, start=0, stop=7)
+        np.testing.assert_equal(naive.run(kernels.gibbs, arguments, tables={}, **numbers), expected)
+
+    @pytest.mark.parametrize("clamp", ["none", "one", "each"])
+    @pytest.mark.parametrize("n_chains", [1, 70])
+    @pytest.mark.parametrize("sizes", DEEP)
+    def test_chains_of_layers(self, sizes, n_chains, clamp, way, n_threads):
+        arguments, numbers, expected = known(sizes, n_chains, "each", clamp, first_chain=9, start=1, stop=8)
+        np.testing.assert_equal(naive.run(kernels.gibbs, arguments, tables={}, **numbers), expected)
 
     @pytest.mark.parametrize(("start", "stop"), [(1, 2), (3, 8), (4, 4), (2**32 - 4, 2**32 + 3)])
-    def test_any_position_in_the_stream(self, start, stop):
-        arguments, exponent = machine(33, 17, 5)
-        assert_same_chain(arguments, exponent=exponent, key=KEY, first_chain=1_000_000, start=start, stop=stop)
+    def test_any_position_in_the_stream(self, start, stop, way):
+        assert_same_chain(*naive.random_arguments((33, 17), 5), way, first_chain=1_000_000, start=start, stop=stop)
+
+    def test_the_last_chain(self, way):
+        """Numbers of chains are 32 bits."""
+        assert_same_chain(*naive.random_arguments((33, 17), 50), way, first_chain=2**32 - 50, start=0, stop=4)
 
     @pytest.mark.parametrize("n_chains", [1, 1000])
     def test_digits_size(self, n_chains, n_threads):
-        arguments, exponent = machine(784, 500, n_chains, scale=0.1)
-        assert_same_chain(arguments, exponent=exponent, key=KEY, first_chain=0, start=0, stop=4)
+        """With the way that the cost model chooses."""
+        assert_same_chain(*naive.random_arguments((784, 500), n_chains, scale=0.1), start=0, stop=4)
 
     @pytest.mark.parametrize("scale", [0.0, 1e-6, 5.0, 300.0])
-    def test_wild_weights(self, scale):
-        arguments, exponent = machine(70, 90, 9, scale=scale)
-        assert_same_chain(arguments, exponent=exponent, key=KEY, first_chain=0, start=0, stop=6)
+    def test_wild_weights(self, scale, way):
+        assert_same_chain(*naive.random_arguments((70, 90), 9, scale=scale), way, start=0, stop=6)
 
-    def test_wild_biases(self):
-        arguments, exponent = machine(70, 90, 9)
-        arguments["visible_bias"][:70] = np.resize(np.float32([-1e30, 1e30, -88, 88, 0]), 70)
-        assert_same_chain(arguments, exponent=exponent, key=KEY, first_chain=0, start=0, stop=6)
+    @pytest.mark.parametrize("beta", [0.0, 1.0, 1e6])
+    @pytest.mark.parametrize("largest", [88, 1e30, 3e38])
+    def test_wild_biases(self, largest, beta, way):
+        arguments, exponent = naive.random_arguments((70, 90), 9)
+        arguments["biases"][0][:70] = np.resize(np.float32([-largest, largest, -88, 88, 0]), 70)
+        arguments["beta"] = np.float32([beta])
+        with np.errstate(over="ignore"):
+            assert_same_chain(arguments, exponent, way, start=0, stop=6)
+
+    def test_wild_biases_of_chains_at_beta_0_beside_others(self, way):
+        arguments, exponent = naive.random_arguments((70, 90), 9)
+        arguments["biases"][0][:70] = np.resize(np.float32([-3e38, 3e38, 0]), 70)
+        arguments["beta"] = np.float32([0, 1, 0, 1, 0, 1, 0, 1e-30, 1e-38])
+        assert_same_chain(arguments, exponent, way, start=0, stop=6)
 
     @pytest.mark.parametrize("on", [0, 1])
-    def test_frozen_hot_and_dense_states(self, on):
+    def test_frozen_hot_and_dense_states(self, on, way):
         """Starts where all units are on or off, so that sums are begun again and taken back."""
-        arguments, exponent = machine(130, 70, 6, scale=2.0)
-        arguments["visible"] = chain.pack(np.full((6, 130), on))
-        assert_same_chain(arguments, exponent=exponent, key=KEY, first_chain=0, start=0, stop=20)
+        arguments, exponent = naive.random_arguments((130, 70), 6, scale=2.0)
+        arguments["layers"] = (chain.pack(np.full((6, 130), on)), arguments["layers"][1])
+        assert_same_chain(arguments, exponent, way, start=0, stop=20)
 
-    def test_all_units_clamped(self):
-        arguments, exponent = machine(33, 17, 4)
-        arguments["visible_free"] = np.zeros((1, 1), np.uint64)
-        before = arguments["visible"].copy()
-        after, *_ = run(kernels.gibbs, arguments, exponent=exponent, key=KEY, first_chain=0, start=0, stop=6)
-        np.testing.assert_array_equal(after, before)
+    @pytest.mark.parametrize("layer", [0, 1, 2])
+    def test_all_units_clamped(self, layer, way):
+        arguments, exponent = naive.random_arguments((33, 17, 70), 40)
+        arguments["free"] = tuple(free * (number != layer) for number, free in enumerate(arguments["free"]))
+        numbers = {"exponent": exponent, "key": KEY, "first_chain": 0, "start": 0, "stop": 6}
+        after = naive.run(kernels.gibbs, arguments, tables={}, **numbers)
+        np.testing.assert_array_equal(after[layer], arguments["layers"][layer])
+        np.testing.assert_equal(after, naive.run(chain.gibbs, arguments, **numbers))
+
+    def test_k_then_k_updates_are_2k(self, way):
+        arguments, exponent = naive.random_arguments((65, 130, 33), 40)
+        numbers = {"exponent": exponent, "key": KEY, "first_chain": 0}
+        expected, tables = naive.run(kernels.gibbs, arguments, tables={}, start=0, stop=10, **numbers), {}
+        for start, stop in ((0, 3), (3, 4), (4, 10)):
+            arguments["layers"] = naive.run(kernels.gibbs, arguments, tables=tables, start=start, stop=stop, **numbers)
+        np.testing.assert_equal(arguments["layers"], expected)
 
 
 class TestHalves:
     @pytest.mark.parametrize("beta", ["one", "each"])
     @pytest.mark.parametrize("size", SIZES)
     def test_infer_and_draw(self, size, beta, n_threads):
-        arguments, exponent = machine(*size, 17, beta=beta)
-        states, couplings, bias = arguments["visible"], arguments["to_hidden"], arguments["hidden_bias"]
+        arguments, exponent = naive.random_arguments(size, 17, beta=beta)
+        states, couplings, bias = arguments["layers"][0], arguments["up"][0], arguments["biases"][1]
         logits, means = (np.empty((17, bias.size), np.float32) for _ in range(2))
         kernels.infer(states, couplings, bias, arguments["beta"], logits, means, exponent=exponent)
         inputs = chain.unpack(states, size[0], np.int64) @ couplings
         np.testing.assert_array_equal(logits, chain.logit(inputs.astype(np.int32), bias, arguments["beta"], exponent))
         np.testing.assert_array_equal(means, chain.mean(logits))
 
-        drawn = arguments["hidden"].copy()
-        kernels.draw(drawn, logits, arguments["hidden_free"], key=KEY, first_chain=3, update=10)
+        drawn = arguments["layers"][1].copy()
+        kernels.draw(drawn, logits, arguments["free"][1], key=KEY, first_chain=3, update=10)
         words = chain.random_words(size[1], 3 + np.arange(17), 5, 0, KEY)
         np.testing.assert_array_equal(chain.unpack(drawn, size[1]), chain.draw(logits[:, : size[1]], words))
 
     def test_together_they_are_an_update(self):
-        arguments, exponent = machine(65, 130, 17)
-        _, hidden, means = run(kernels.gibbs, arguments, exponent=exponent, key=KEY, first_chain=2, start=6, stop=7)
-        logits, inferred = (np.empty((17, arguments["hidden_bias"].size), np.float32) for _ in range(2))
-        bias, beta = arguments["hidden_bias"], arguments["beta"]
-        kernels.infer(arguments["visible"], arguments["to_hidden"], bias, beta, logits, inferred, exponent=exponent)
-        kernels.draw(arguments["hidden"], logits, arguments["hidden_free"], key=KEY, first_chain=2, update=6)
-        np.testing.assert_array_equal(arguments["hidden"], hidden)
-        np.testing.assert_array_equal(inferred, means)
+        arguments, exponent = naive.random_arguments((65, 130), 17)
+        numbers = {"exponent": exponent, "key": KEY, "first_chain": 2}
+        _, expected = naive.run(kernels.gibbs, arguments, tables={}, start=6, stop=7, **numbers)
+        (visible, hidden), bias, beta = arguments["layers"], arguments["biases"][1], arguments["beta"]
+        logits, means = (np.empty((17, bias.size), np.float32) for _ in range(2))
+        kernels.infer(visible, arguments["up"][0], bias, beta, logits, means, exponent=exponent)
+        kernels.draw(hidden, logits, arguments["free"][1], key=KEY, first_chain=2, update=6)
+        np.testing.assert_array_equal(hidden, expected)
+        np.testing.assert_array_equal(means, chain.mean(logits))
+
+    def test_means_may_be_wider(self):
+        arguments, exponent = naive.random_arguments((65, 130), 17)
+        bias = arguments["biases"][1]
+        logits, means, wider = (np.full((17, bias.size + more), -1, np.float32) for more in (0, 0, 16))
+        for out in (means, wider):
+            kernels.infer(arguments["layers"][0], arguments["up"][0], bias, arguments["beta"], logits, out, exponent=exponent)
+        np.testing.assert_array_equal(wider[:, : bias.size], means)
+        assert (wider[:, bias.size :] == -1).all()
 
 
-@pytest.mark.parametrize("n_rows", [1, 17, 130])
-@pytest.mark.parametrize("size", SIZES)
-def test_statistics_equal_the_naive_sum(size, n_rows, n_threads):
-    rng = np.random.default_rng(1)
-    rows = rng.random((n_rows, size[0])) < 0.3
-    values = rng.random((n_rows, chain.padded(size[1])), dtype=np.float32)
-    out, totals = rng.random(size, dtype=np.float32), rng.random(size[0], dtype=np.float32)
-    expected, expected_totals = out.copy(), totals.copy()
-    naive.statistics(rows, values, expected, expected_totals, weight=-1 / n_rows)
-    kernels.statistics(chain.pack(rows), values, out, totals, weight=-1 / n_rows)
-    np.testing.assert_array_equal(out, expected)
-    np.testing.assert_array_equal(totals, expected_totals)
+class TestPack:
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize("n_rows", [1, 17])
+    @pytest.mark.parametrize("n_units", [1, 33, 63, 64, 65, 784])
+    def test_equals_reference(self, n_units, n_rows, dtype, n_threads):
+        rows = (np.random.default_rng(0).random((n_rows, n_units)) < 0.5).astype(dtype)
+        out = np.full((n_rows, chain.padded(n_units) // 64), ~np.uint64(0))
+        assert kernels.pack(rows, out) is True
+        np.testing.assert_array_equal(out, chain.pack(rows))
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize("value", [0.5, -1.0, 2.0, np.nan, np.inf, -np.inf, 1e-40, np.float32(1) - np.float32(2**-24)])
+    def test_says_where_others_than_0_and_1_are(self, value, dtype, n_threads):
+        for place in np.ndindex(5, 70):
+            rows = np.zeros((5, 70), dtype)
+            rows[::2] = 1
+            rows[place] = value
+            out = np.empty((5, 2), np.uint64)
+            assert kernels.pack(rows, out) is False
+        np.testing.assert_array_equal(out, chain.pack(rows))
+
+    def test_minus_zero_is_off(self):
+        rows, out = np.array([[-0.0, 1.0, 0.0]]), np.empty((1, 1), np.uint64)
+        assert kernels.pack(rows, out) is True
+        np.testing.assert_array_equal(out, chain.pack(rows))
+        assert out[0, 0] == 2
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -193,6 +231,29 @@ class TestThreads:
         threads_cpu.share_out(lambda first, last: seen.extend(range(first, last)), 101, 1.0)
         assert sorted(seen) == list(range(101))
 
+    @pytest.mark.parametrize("run", [1, 32, 100, 101, 1000])
+    def test_no_run_is_longer_than_asked(self, run, n_threads):
+        calls = []
+        threads_cpu.share_out(lambda *call: calls.append(call), 101, 1.0, "argument", run=run)
+        assert sorted(calls) == [(first, min(first + run, 101), "argument") for first in range(0, 101, run)]
+
+    def test_runs_are_kept_to_where_the_work_is_too_small_for_threads(self):
+        calls = []
+        threads_cpu.share_out(lambda *call: calls.append((*call, get_ident())), 101, 1.0, run=40)
+        assert calls == [(first, last, get_ident()) for first, last in ((0, 40), (40, 80), (80, 101))]
+
+    def test_no_rows(self, n_threads):
+        calls = []
+        for run in (None, 10):
+            threads_cpu.share_out(lambda *call: calls.append(call), 0, 1.0, run=run)
+        assert all(first == last for first, last in calls)
+
+    def test_no_more_threads_than_runs(self, always_threads):
+        """One run is for the calling thread: none is woken."""
+        seen = []
+        threads_cpu.share_out(lambda first, last: seen.append(get_ident()), 50, 1e9, run=64)
+        assert seen == [get_ident()]
+
     def test_an_error_in_a_thread_is_raised(self, always_threads):
         def fail(first, last):
             if first > 0:
@@ -229,7 +290,7 @@ class TestThreads:
 
 
 @pytest.mark.parametrize("n_rows", [1, 17])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", [*SIZES, (17, 400), (17, 320)])
 def test_grey_kernels_equal_the_naive_sums(size, n_rows, n_threads):
     rng = np.random.default_rng(3)
     rows = (rng.random((n_rows, size[0])) * (rng.random((n_rows, size[0])) < 0.7)).astype(np.float32)
@@ -242,13 +303,10 @@ def test_grey_kernels_equal_the_naive_sums(size, n_rows, n_threads):
     np.testing.assert_array_equal(logits[:, : size[1]], naive.ordered_product(rows, weights) + bias[: size[1]])
     assert not logits[:, size[1] :].any()
 
-    out, totals = rng.random(size, dtype=np.float32), rng.random(size[0], dtype=np.float32)
-    weight = np.float32(1 / n_rows)
-    expected = out + weight * naive.ordered_product(rows.T, logits[:, : size[1]])
-    expected_totals = totals + weight * naive.ordered_product(rows.T, np.ones((n_rows, 1), np.float32))[:, 0]
-    kernels.grey_statistics(rows, logits, out, totals, weight=1 / n_rows)
-    np.testing.assert_array_equal(out, expected)
-    np.testing.assert_array_equal(totals, expected_totals)
+    wider = np.full((n_rows, bias.size + 16), -1, np.float32)
+    kernels.grey_infer(rows, weights, bias, wider, wider)
+    np.testing.assert_array_equal(wider[:, : bias.size], means)
+    assert (wider[:, bias.size :] == -1).all()
 
 
 def test_kernels_compile_where_nothing_can_be_kept_on_disk():

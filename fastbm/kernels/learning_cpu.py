@@ -24,7 +24,7 @@ COLUMNS, MEANS = 64, 104
 """Columns and rows of the means that are read for sixteen visible units at a time: they fit into the first cache."""
 FEW_MEANS = 32
 """So few rows fit into it four times as wide."""
-COST_OF_A_STEP = 0.6
+COST_OF_A_STEP = 0.5
 """Nanoseconds to change a coupling, to round it and to write it twice."""
 
 

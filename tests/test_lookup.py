@@ -1,0 +1,519 @@
+"""Sweeps by table lookup: the same chain wherever tables are cut, the bound on their error, and when they are chosen."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from itertools import pairwise
+
+import naive
+import numpy as np
+import pytest
+from numba import njit
+from test_kernels import KEY, assert_same_chain
+
+from fastbm import chain, kernels
+from fastbm.kernels import cost_cpu, gibbs_cpu, learning_cpu, lookup_cpu, rough_cpu, simd_cpu, tables_cpu, threads_cpu
+from fastbm.kernels.rough_cpu import ROUGHNESS, SLACK
+from fastbm.kernels.tables_cpu import LARGEST_ERROR, WORDS_A_PART, n_words
+from fastbm.machines import rbm
+from fastbm.machines.rbm import RBM
+from fastbm.training import contrastive_divergence
+
+N_ENTRIES, UNITS_A_GROUP = {"avx512": 3, "avx2": 5}, {"avx512": 5, "avx2": 3}
+"""Entries that a word adds to a sum, and units that one stands for."""
+
+
+# ------------------------------------------------------------------------------------------------------- the chain
+
+
+class TestGibbs:
+    @pytest.mark.parametrize("n_chains", [31, 32, 33, 64, 65, 96, 129, 160, 200, 225])
+    def test_any_number_of_vectors(self, n_chains, lookup_level):
+        assert_same_chain(*naive.random_arguments((65, 40), n_chains), lookup_level, start=0, stop=4)
+
+    @pytest.mark.parametrize("n_chains", [33, 64, 513, 700])
+    @pytest.mark.parametrize("clamp", ["none", "each"])
+    def test_borders_of_slabs(self, n_chains, clamp, lookup_level, n_threads):
+        arguments, exponent = naive.random_arguments((33, 40), n_chains, beta="each", clamp=clamp)
+        assert_same_chain(arguments, exponent, lookup_level, first_chain=77, start=0, stop=4)
+
+    @pytest.mark.parametrize("largest", [32, 96])
+    @pytest.mark.parametrize("clamp", ["one", "each"])
+    def test_slabs_of_any_size(self, largest, clamp, lookup_level, n_threads, monkeypatch):
+        monkeypatch.setattr(lookup_cpu, "LARGEST_SLAB", largest)
+        arguments, exponent = naive.random_arguments((33, 17, 70), 201, beta="each", clamp=clamp)
+        assert_same_chain(arguments, exponent, lookup_level, start=0, stop=6)
+
+    @pytest.mark.parametrize(("sizes", "n_chains"), [((784, 500), 1000), ((1100, 70), 100), ((360, 361), 40), ((720, 721), 40)])
+    def test_more_than_a_part_of_words(self, sizes, n_chains, lookup_level, n_threads):
+        assert_same_chain(*naive.random_arguments(sizes, n_chains, scale=0.1), lookup_level, start=0, stop=4)
+
+    @pytest.mark.parametrize("sizes", [(200, 30, 200), (10, 400, 10, 400), (375, 15, 360, 15)])
+    def test_parts_that_reach_over_two_layers(self, sizes, lookup_level):
+        assert_same_chain(*naive.random_arguments(sizes, 50, scale=0.1, clamp="one"), lookup_level, start=0, stop=4)
+
+    @pytest.mark.parametrize("value", [1000.0, -1000.0, 400_000.0])
+    def test_one_coupling_dominates(self, value, lookup_level):
+        """So that an entry takes all of the sixteen bits."""
+        arguments, exponent = dominated(value)
+        tables = tables_cpu.build(arguments["up"], arguments["down"], lookup_level)[0]
+        assert all((entries_of(of_layer) > 2**15).any(axis=(1, 2))[:70].all() for of_layer in tables)
+        assert_same_chain(arguments, exponent, lookup_level, start=0, stop=6)
+
+    @pytest.mark.parametrize("n_units", [14, 15, 16, 45, 48, 60, 63, 64, 75, 79, 80])
+    def test_words_of_fifteen_and_of_64_units(self, n_units, lookup_level):
+        arguments, exponent = naive.random_arguments((n_units, n_units + 1), 40, clamp="each")
+        assert_same_chain(arguments, exponent, lookup_level, start=0, stop=4)
+
+    def test_one_layer_clamped_in_one_chain(self, lookup_level):
+        arguments, exponent = naive.random_arguments((33, 17), 600)
+        free = np.repeat(arguments["free"][0], 600, axis=0)
+        free[555] &= ~np.uint64(5)
+        arguments["free"] = (free, arguments["free"][1])
+        assert_same_chain(arguments, exponent, lookup_level, start=0, stop=6)
+
+    def test_long_runs(self, lookup_level):
+        """Twenty million draws, among them some thousands that were in doubt."""
+        assert_same_chain(*naive.random_arguments((60, 50), 300, scale=0.3), lookup_level, start=0, stop=1200)
+
+
+def dominated(value):
+    """Arguments for a machine whose units each have one coupling that is far larger than the others."""
+    weights = np.random.default_rng(0).normal(size=(70, 70)) * 0.5
+    np.fill_diagonal(weights, value)
+    layers = naive.random_arguments((70, 70), 50)[0]["layers"]
+    return naive.reference_arguments([weights], [np.resize([0, -value], 70)] * 2, layers)
+
+
+class TestKeptTables:
+    def test_the_same_chain_with_tables_of_an_earlier_call(self, lookup_level):
+        arguments, exponent = naive.random_arguments((65, 130), 100)
+        numbers, tables = {"exponent": exponent, "key": KEY, "first_chain": 0, "start": 0, "stop": 6}, {}
+        first = naive.run(kernels.gibbs, arguments, tables=tables, **numbers)
+        kept = tables[lookup_level]
+        second = naive.run(kernels.gibbs, arguments, tables=tables, **numbers)
+        assert tables[lookup_level] is kept
+        np.testing.assert_equal(first, naive.run(chain.gibbs, arguments, **numbers))
+        np.testing.assert_equal(second, first)
+
+    def test_a_machine_that_is_rounded_again_has_new_ones(self, lookup_level):
+        rng = np.random.default_rng(0)
+        exact = None
+        for scale in (0.5, 2.0, 0.01):
+            machine = RBM(rng.normal(size=(65, 130)) * scale, rng.normal(size=65), rng.normal(size=130))
+            exact = rbm.rounded(machine, exact)
+            assert not exact.tables
+            chains = rbm.empty_chains(100, 65, 130)
+            arguments, exponent = naive.reference_arguments(
+                [machine.weights], machine[1:], [chains.visible.copy(), chains.hidden.copy()]
+            )
+            numbers = {"exponent": exponent, "key": KEY, "first_chain": 0, "start": 0, "stop": 6}
+            chains = rbm.advance(exact, chains, 6, key=KEY, beta=rbm.UNTEMPERED)
+            np.testing.assert_equal((chains.visible, chains.hidden), naive.run(chain.gibbs, arguments, **numbers))
+            assert lookup_level in exact.tables
+
+    @pytest.mark.parametrize("persistent", [True, False])
+    def test_updates_sweep_with_new_ones(self, persistent, way, n_threads):
+        """Each update with two sweeps, one of them by `gibbs`, and steps so large that old tables would show."""
+        rng = np.random.default_rng(0)
+        start = [(rng.normal(size=shape) * 0.1).astype(np.float32) for shape in ((65, 40), 65, 40)]
+        X = (rng.random((90, 65)) < 0.3).astype(np.float32)
+        state = contrastive_divergence.init(RBM(*start), 90)
+        for _ in range(4):
+            before = [array.copy() for array in state.machine]
+            layers = (
+                [states.copy() for states in state.chains[:2]]
+                if persistent
+                else [chain.pack(X), chain.pack(np.zeros((90, 40)))]
+            )
+            arguments, exponent = naive.reference_arguments([before[0]], before[1:], layers)
+            begin = state.chains.updates + (0 if persistent else 1)
+            state, rows = contrastive_divergence.prepare(state, X)
+            state, _ = contrastive_divergence.step(state, rows, key=KEY, persistent=persistent, n_steps=2, learning_rate=3.0)
+            numbers = {"exponent": exponent, "key": KEY, "first_chain": 0, "start": begin, "stop": state.chains.updates}
+            assert numbers["stop"] - begin == (4 if persistent else 5)
+            np.testing.assert_equal((state.chains.visible, state.chains.hidden), naive.run(chain.gibbs, arguments, **numbers))
+
+
+# ------------------------------------------------------------------------------------------------------- the bound
+
+
+def entries_of(tables):
+    """The tables of a layer as whole numbers of 16 bits, (units, groups, entries)."""
+    if tables.dtype == np.uint16:
+        return tables.reshape(len(tables), -1, 32).astype(np.int64)
+    return tables[:, :, 0, :8].astype(np.int64) + 256 * tables[:, :, 0, 8:].astype(np.int64)
+
+
+def couplings_in_words(arguments, layer):
+    """The couplings that each unit of a layer looks at, (units, words, 15): those of the layer below, then of the one above."""
+    up, down = arguments["up"], arguments["down"]
+    sources = []
+    for couplings, other in ((down, up), (up, down)):
+        index = layer - 1 if couplings is down else layer
+        if 0 <= index < len(up):
+            n_sources = other[index].shape[0]
+            words = np.zeros((couplings[index].shape[0], n_words(n_sources) * 15), np.int64)
+            words[:, :n_sources] = couplings[index][:, :n_sources]
+            sources.append(words)
+    words = np.concatenate(sources, axis=1)
+    return words.reshape(len(words), -1, 15)
+
+
+def parts_of(n_words, n_parts):
+    """Which words each part has."""
+    return [slice(n_words * part // n_parts, n_words * (part + 1) // n_parts) for part in range(n_parts)]
+
+
+def machines():
+    """Arguments for machines of all kinds, adversarial ones among them, by name."""
+    rng = np.random.default_rng(1)
+
+    def of(sizes, change=lambda weights: weights, scale=0.5):
+        weights = [change(rng.normal(size=pair) * scale) for pair in pairwise(sizes)]
+        layers = [chain.pack(rng.random((1, n)) < 0.5) for n in sizes]
+        return naive.reference_arguments(weights, [np.zeros(n) for n in sizes], layers)[0]
+
+    made = {f"random {sizes}": of(sizes) for sizes in [(1, 1), (1, 33), (33, 17), (65, 130), (361, 400), (1100, 5), (3, 1100)]}
+    made |= {f"deep {sizes}": of(sizes) for sizes in [(30, 20, 10), (190, 40, 250, 7), (400, 3, 400)]}
+    made["zero"] = of((65, 40), scale=0.0)
+    made["tiny"] = of((65, 40), scale=1e-6)
+    made["as large as can be"] = of((400, 40), scale=1000.0)
+    made["all positive"], made["all negative"] = of((400, 40), np.abs), of((400, 40), lambda weights: -np.abs(weights))
+    made["halves"] = of((400, 40), lambda weights: np.sign(weights) * (np.rint(np.abs(weights) * 8) + 0.5) / 8)
+    made["equal"] = of((723, 41), lambda weights: np.full_like(weights, 0.12345))
+    made["one word dominates"] = of((400, 40), lambda weights: weights * np.repeat([1000.0, 0.001], [15, 385])[:, None])
+    made["dominated"], made["dominated, negative"] = dominated(1000.0)[0], dominated(-1000.0)[0]
+    return made
+
+
+MACHINES = machines()
+"""They are built of plain integers, on any processor."""
+
+
+@pytest.mark.parametrize("level", ["avx2", "avx512"])
+@pytest.mark.parametrize("name", MACHINES)
+class TestTables:
+    def test_no_entry_is_off_by_more_than_the_bound(self, name, level):
+        """So that no sum is, whatever the states; and no part of a sum leaves 16 bits."""
+        arguments = MACHINES[name]
+        tables = tables_cpu.build(arguments["up"], arguments["down"], level)
+        size = UNITS_A_GROUP[level]
+        bits = np.arange(2**size) >> np.arange(size)[:, None] & 1
+        for layer in range(len(arguments["layers"])):
+            entries, starts, steps = entries_of(tables[0][layer]), tables[1][layer], tables[2][layer][:, None, None]
+            words = couplings_in_words(arguments, layer)
+            n_units, width, _ = words.shape
+            assert len(entries) == len(starts) == len(steps) == -(-n_units // 4) * 4
+            assert not entries[n_units:].any()
+            exact = words.reshape(n_units, -1, size) @ bits / steps[:n_units]
+            error = (entries[:n_units] - exact + 2**15) % 2**16 - 2**15
+            assert np.abs(error).max() <= LARGEST_ERROR
+
+            coarse = (exact + error).reshape(n_units, width, N_ENTRIES[level], -1)
+            assert starts.shape[1] == -(-width // WORDS_A_PART)
+            for part, some in enumerate(parts_of(width, starts.shape[1])):
+                assert (starts[:n_units, part] + coarse[:, some].min(axis=3).sum(axis=(1, 2)) >= 0).all()
+                assert (starts[:n_units, part] + coarse[:, some].max(axis=3).sum(axis=(1, 2)) <= 2**16 - 1).all()
+
+    def test_sums_are_near_the_inputs(self, name, level):
+        """The sums as the kernel makes them, modulo 2**16, for random states and for those that are worst."""
+        arguments, size = MACHINES[name], UNITS_A_GROUP[level]
+        tables = tables_cpu.build(arguments["up"], arguments["down"], level)
+        for layer in range(len(arguments["layers"])):
+            entries, starts, steps = (array[layer] for array in tables)
+            words = couplings_in_words(arguments, layer)
+            n_units, width, _ = words.shape
+            for states in adversarial_states(words):
+                indices = (states.reshape(width * N_ENTRIES[level], size) << np.arange(size)).sum(axis=1)
+                found = entries_of(entries)[:n_units, np.arange(len(indices)), indices].reshape(n_units, width, -1)
+                exact = words * states
+                total = np.zeros(n_units)
+                for part, some in enumerate(parts_of(width, starts.shape[1])):
+                    coarse = (starts[:n_units, part] + found[:, some].sum(axis=(1, 2))) % 2**16
+                    off = (coarse - starts[:n_units, part].astype(np.int64)) * steps[:n_units] - exact[:, some].sum(axis=(1, 2))
+                    assert (np.abs(off) <= LARGEST_ERROR * found[0, some].size * steps[:n_units] * (1 + 1e-9)).all()
+                    total += off
+                assert (np.abs(total) <= LARGEST_ERROR * found[0].size * steps[:n_units] * (1 + 1e-9)).all()
+
+
+def adversarial_states(words):
+    """Rows of states: all on, none, at random; and, for some units, all that excite them, and all that inhibit them."""
+    rng, shape = np.random.default_rng(2), words.shape[1:]
+    yield np.ones(shape, np.int64)
+    yield np.zeros(shape, np.int64)
+    for density in (0.1, 0.5, 0.9):
+        yield (rng.random(shape) < density).astype(np.int64)
+    for unit in rng.permutation(len(words))[:5]:
+        yield (words[unit] > 0).astype(np.int64)
+        yield (words[unit] < 0).astype(np.int64)
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_live_couplings_are_not_off_by_more_than_the_bound(name):
+    arguments = MACHINES[name]
+    for couplings, other in zip(arguments["up"] + arguments["down"], arguments["down"] + arguments["up"], strict=True):
+        n_units, n_sources = couplings.shape[0], other.shape[0]
+        live = tables_cpu.build_live(couplings, n_sources)
+        assert live.coarse.shape[1] >= 15 * n_words(n_sources)
+        assert not live.coarse[n_units:].any()
+        assert not live.coarse[:, n_sources:].any()
+        exact = couplings[:, :n_sources] / live.steps[:n_units, None]
+        error = (live.coarse[:n_units, :n_sources] - exact + 2**15) % 2**16 - 2**15
+        assert np.abs(error).max() <= LARGEST_ERROR
+        starts, coarse = live.starts[:n_units, 0], exact + error
+        assert (starts + np.minimum(coarse, 0).sum(axis=1) >= 0).all()
+        assert (starts + np.maximum(coarse, 0).sum(axis=1) <= 2**16 - 1).all()
+
+
+# -------------------------------------------------------------------------------------------------- the rough draw
+
+
+@njit
+def write_powers(t, out):
+    for k in range(t.size):
+        out[k] = rough_cpu.rough_power(t[k])
+
+
+def test_rough_power():
+    """On a grid of [-45, 45], and on every float32 between 0 and 2**-12 and around each half."""
+    grids = [np.linspace(-45, 45, 2_000_001, dtype=np.float32), np.linspace(0, 2**-12, 100_001, dtype=np.float32)]
+    for half in np.arange(-45, 45) + 0.5:
+        grids.append(np.float32(half) + np.float32(2.0**-19) * np.arange(-100, 101, dtype=np.float32))
+    t = np.concatenate([*grids, *(-grid for grid in grids)])
+    out = np.empty_like(t)
+    write_powers(t, out)
+    relative = np.abs(out / np.exp2(t.astype(np.float64)) - 1)
+    assert relative.max() < 1e-4
+    assert 2 * relative.max() < ROUGHNESS
+
+
+class TestDrawRoughly:
+    SIZE = 200_000
+
+    def roughly(self, sums, words, beta, size, shift, window):
+        """States and doubts of chains with these coarse sums, as `draw_layer` asks for them."""
+        on, doubtful = np.zeros(len(sums), np.uint16), np.zeros(len(sums), np.uint8)
+        scale, shift = np.float32(size * rough_cpu.LOG2_E), np.float32(shift * rough_cpu.LOG2_E)
+        with np.errstate(over="ignore"):
+            margin = np.exp(window).astype(np.float32)
+        rough_cpu.draw_roughly(on, doubtful, sums, words, beta, scale, shift, margin, np.uint16(4))
+        assert set(np.unique(on)) <= {0, 4}
+        return on == 4, doubtful == 1
+
+    def chains(self, seed, spread):
+        """Coarse logits that are spread around 0, as sums, step and shift; and words, some of them near their threshold."""
+        rng = np.random.default_rng(seed)
+        size = spread / 2**15
+        sums, shift = rng.integers(0, 2**16, self.SIZE).astype(np.int32), -spread + rng.normal()
+        words = rng.integers(0, 2**32, self.SIZE, dtype=np.uint32)
+        logits = sums * size + shift
+        threshold = 2**32 / (1 + np.exp(np.minimum(np.abs(logits), 50)))
+        near = np.clip(threshold * (1 + rng.normal(size=self.SIZE) * 10.0 ** rng.uniform(-8, 0, self.SIZE)), 0, 2**31 - 1)
+        near = near.astype(np.uint32) | (words & np.uint32(2**31))
+        return sums, np.where(rng.random(self.SIZE) < 0.7, near, words), size, shift
+
+    @pytest.mark.parametrize("spread", [0.01, 1.0, 8.0, 40.0, 1000.0])
+    @pytest.mark.parametrize("error", [0.0, 1e-5, 1e-3, 0.1, 3.0, 50.0])
+    def test_what_could_be_wrong_is_in_doubt(self, spread, error):
+        """The exact draw at any logit within the error is the rough one, where that is not in doubt."""
+        sums, words, size, shift = self.chains(0, spread)
+        window = error + SLACK * (size * 65536 + abs(shift)) + ROUGHNESS
+        beta = np.ones(self.SIZE, np.float32)
+        on, doubtful = self.roughly(sums, words, beta, size, shift, window)
+        coarse = sums * size + shift
+        for part in (-1.0, -0.5, 0.0, 0.5, 1.0):
+            exact = chain.draw((coarse + part * error).astype(np.float32), words)
+            assert (on == exact)[~doubtful].all()
+        assert doubtful[~(on == exact)].all()
+
+    @pytest.mark.parametrize("spread", [1.0, 8.0, 40.0])
+    @pytest.mark.parametrize("largest_beta", [1e-3, 1.0, 30.0])
+    def test_at_many_inverse_temperatures(self, spread, largest_beta):
+        """The window is that of the largest."""
+        sums, words, size, shift = self.chains(1, spread)
+        beta = (np.random.default_rng(0).random(self.SIZE) * largest_beta).astype(np.float32)
+        error = 1e-3
+        window = largest_beta * (error + SLACK * (size * 65536 + abs(shift))) + ROUGHNESS
+        on, doubtful = self.roughly(sums, words, beta, size, shift, window)
+        for part in (-1.0, 0.0, 1.0):
+            exact = chain.draw((beta * (sums * size + shift + part * error)).astype(np.float32), words)
+            assert (on == exact)[~doubtful].all()
+
+    @pytest.mark.parametrize("word", [0, 1, 2, 0x7FFFFFFE, 0x7FFFFFFF, 0x80000000, 0x80000001, 0xFFFFFFFE, 0xFFFFFFFF])
+    def test_extreme_words_and_logits(self, word):
+        sums, words = np.arange(2**16, dtype=np.int32), np.full(2**16, word, np.uint32)
+        for size, shift in ((2.0**-9, -64.0), (1.0, -(2.0**15)), (2.0**-20, 0.0), (0.0, 22.18), (0.0, -22.18), (0.0, 1e30)):
+            window = SLACK * (size * 65536 + abs(shift)) + ROUGHNESS
+            on, doubtful = self.roughly(sums, words, np.ones(2**16, np.float32), size, shift, window)
+            exact = chain.draw((sums * size + shift).astype(np.float32), words)
+            assert (on == exact)[~doubtful].all()
+
+    @pytest.mark.parametrize("error", [1e-3, 1e-2, 3e-2])
+    def test_few_are_in_doubt(self, error):
+        """As many as the window makes of the slope of the logistic function, which is 1/16 in the mean over [-8, 8]."""
+        rng = np.random.default_rng(3)
+        sums, words = rng.integers(0, 2**16, self.SIZE).astype(np.int32), rng.integers(0, 2**32, self.SIZE, dtype=np.uint32)
+        window = error + ROUGHNESS
+        _, doubtful = self.roughly(sums, words, np.ones(self.SIZE, np.float32), 8 / 2**15, -8.0, window)
+        expected = 2 * window / 16
+        assert abs(doubtful.mean() - expected) < 5 * np.sqrt(expected / self.SIZE) + 0.02 * expected
+
+
+# --------------------------------------------------------------------------------------------------- the cost model
+
+
+class TestCostModel:
+    DIGITS = (784, 500)
+
+    @pytest.mark.parametrize("sizes", [DIGITS, (10, 10), (20_000, 20_000), (500, 400, 300)])
+    def test_nothing_is_looked_up_at_level_portable(self, sizes):
+        for n_chains in (1, 100, 10**6):
+            assert not cost_cpu.looks_up(sizes, n_chains, 10**6, 2, "portable", built=True)
+            assert not cost_cpu.makes_tables(n_chains, "portable")
+
+    @pytest.mark.parametrize("built", [False, True])
+    @pytest.mark.parametrize("level", ["avx2", "avx512"])
+    @pytest.mark.parametrize("sizes", [DIGITS, (64, 32), (500, 400, 300)])
+    def test_one_chain_follows_flips(self, sizes, level, built):
+        for n_threads in (1, 2, 16):
+            assert not cost_cpu.looks_up(sizes, 1, 1000, n_threads, level, built=built)
+
+    def test_many_chains_look_up(self):
+        assert cost_cpu.looks_up(self.DIGITS, 1024, 1000, 2, "avx512", built=False)
+        assert cost_cpu.looks_up((64, 32), 20_000, 1000, 2, "avx2", built=False)
+
+    @pytest.mark.parametrize("level", ["avx2", "avx512"])
+    def test_tables_are_not_built_for_one_update(self, level):
+        assert not cost_cpu.looks_up(self.DIGITS, 1024, 1, 2, level, built=False)
+
+    @pytest.mark.parametrize("level", ["avx2", "avx512"])
+    @pytest.mark.parametrize("sizes", [DIGITS, (64, 32), (500, 400, 300)])
+    @pytest.mark.parametrize("n_threads", [1, 2, 16])
+    def test_more_updates_never_speak_against_tables(self, sizes, level, n_threads):
+        """Neither do tables that are built already, nor chains that fill the vectors of each thread."""
+        for n_chains in (1, 32, 100, 1024, 20_000):
+            answers = [cost_cpu.looks_up(sizes, n_chains, 2**k, n_threads, level, built=False) for k in range(20)]
+            assert answers == sorted(answers)
+            built = [cost_cpu.looks_up(sizes, n_chains, 2**k, n_threads, level, built=True) for k in range(20)]
+            assert len(set(built)) == 1
+            assert built >= answers
+        full = [cost_cpu.looks_up(sizes, 32 * n_threads * k, 100, n_threads, level, built=False) for k in range(1, 200)]
+        assert full == sorted(full)
+
+    def test_tables_that_are_too_large_are_not_built(self, monkeypatch):
+        """The bound is checked before anything is built, even where they would pay."""
+        sizes = (30_000, 30_000)
+        assert tables_cpu.table_bytes(sizes, "avx512") > cost_cpu.LARGEST_TABLES
+        assert not cost_cpu.looks_up(sizes, 10_000, 10_000, 2, "avx512", built=False)
+        monkeypatch.setattr(cost_cpu, "LARGEST_TABLES", 10**12)
+        assert cost_cpu.looks_up(sizes, 10_000, 10_000, 2, "avx512", built=False)
+
+    def test_tables_that_are_too_large_change_nothing(self, monkeypatch):
+        monkeypatch.setattr(cost_cpu, "LARGEST_TABLES", 1000)
+        monkeypatch.setattr(tables_cpu, "build", None)
+        assert_same_chain(*naive.random_arguments((65, 40), 600), "incremental", start=0, stop=40)
+
+    @pytest.mark.parametrize("level", ["avx2", "avx512"])
+    @pytest.mark.parametrize("sizes", [(1, 1), (33, 17), (784, 500), (30, 200, 10), (1, 2, 3, 4, 5)])
+    def test_table_bytes_are_those_of_the_tables(self, sizes, level):
+        arguments, _ = naive.random_arguments(sizes, 1)
+        tables = tables_cpu.build(arguments["up"], arguments["down"], level)[0]
+        each = [table[:size].nbytes for table, size in zip(tables, sizes, strict=True)]
+        assert tables_cpu.table_bytes(sizes, level) == sum(each)
+
+    def test_tables_for_one_use(self):
+        assert not cost_cpu.makes_tables(1, "avx512")
+        assert cost_cpu.makes_tables(1024, "avx512")
+        assert not cost_cpu.makes_tables(1024, "avx2")
+
+    def test_kernels_ask_it(self, monkeypatch):
+        """With what they are given: sizes of all layers, chains, updates, threads, the level, and whether tables are there."""
+        asked = []
+
+        def looks_up(sizes, *arguments, built):
+            asked.append((tuple(sizes), *arguments, built))
+            return True
+
+        level = simd_cpu.levels_here()[-1]
+        if level == "portable":
+            pytest.skip("portable: this processor has no instruction to look up with")
+        monkeypatch.setattr(simd_cpu, "LEVEL", level)
+        monkeypatch.setattr(gibbs_cpu, "looks_up", looks_up)
+        arguments, exponent = naive.random_arguments((33, 17, 5), 40)
+        tables = {}
+        for _ in range(2):
+            naive.run(kernels.gibbs, arguments, tables=tables, exponent=exponent, key=KEY, first_chain=0, start=3, stop=8)
+        assert asked == [((33, 17, 5), 40, 5, threads_cpu.n_threads(), level, built) for built in (False, True)]
+
+    def test_kernels_use_it(self):
+        """Outside tests that force a way."""
+        assert gibbs_cpu.looks_up is cost_cpu.looks_up
+        assert learning_cpu.makes_tables is cost_cpu.makes_tables
+
+
+# -------------------------------------------------------------------------------------------- the environment variable
+
+SCRIPT = """
+import numpy as np
+from fastbm import chain
+from fastbm.kernels import simd_cpu
+from fastbm.machines import rbm
+rng = np.random.default_rng(0)
+machine = rbm.RBM(rng.normal(size=(64, 32)) * 0.3, rng.normal(size=64), rng.normal(size=32))
+exact = rbm.rounded(machine)
+key = chain.stream_key(0, chain.Purpose.SAMPLING)
+chains = rbm.advance(exact, rbm.empty_chains(20_000, 64, 32), 50, key=key, beta=rbm.UNTEMPERED)
+print(simd_cpu.LEVEL, *exact.tables, hash((chains.visible.tobytes(), chains.hidden.tobytes())))
+"""
+
+
+def run_with(level):
+    environment = {name: value for name, value in os.environ.items() if name != "FASTBM_SIMD"} | {"PYTHONHASHSEED": "0"}
+    environment |= {} if level is None else {"FASTBM_SIMD": level}
+    return subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False)
+
+
+class TestEnvironmentVariable:
+    def test_every_level_gives_the_same_samples(self):
+        seen = set()
+        for level in (None, *simd_cpu.levels_here()):
+            done = run_with(level)
+            assert done.returncode == 0, done.stderr
+            chosen, *looked_up, digest = done.stdout.split()
+            assert chosen == (level or simd_cpu.levels_here()[-1])
+            assert looked_up == ([] if chosen == "portable" else [chosen])
+            seen.add(digest)
+        assert len(seen) == 1
+
+    @pytest.mark.parametrize("value", ["sse2", "AVX2", "best"])
+    def test_a_wrong_value_is_an_error_that_says_what_to_choose(self, value):
+        done = run_with(value)
+        assert done.returncode != 0
+        assert done.stderr.splitlines()[-1].startswith("ValueError: ")
+        for word in ("FASTBM_SIMD", repr(value), *simd_cpu.levels_here()):
+            assert word in done.stderr.splitlines()[-1]
+
+    def test_a_level_that_this_processor_has_not_is_an_error(self, monkeypatch):
+        monkeypatch.setattr(simd_cpu, "get_host_cpu_features", lambda: {"avx2": True})
+        monkeypatch.setenv("FASTBM_SIMD", "avx512")
+        with pytest.raises(ValueError, match="FASTBM_SIMD must be one of portable, avx2 on this processor, got 'avx512'"):
+            simd_cpu._chosen()
+        monkeypatch.setenv("FASTBM_SIMD", "")
+        assert simd_cpu._chosen() == "avx2"
+
+    @pytest.mark.parametrize(
+        ("features", "levels"),
+        [
+            ({}, ("portable",)),
+            ({"avx2": True}, ("portable", "avx2")),
+            ({"avx2": True, "avx512f": True}, ("portable", "avx2")),
+            ({"avx2": True, "avx512f": True, "avx512bw": True}, ("portable", "avx2", "avx512")),
+        ],
+    )
+    def test_levels_of_processors(self, features, levels, monkeypatch):
+        """16-bit lookups need more than the first AVX-512."""
+        monkeypatch.setattr(simd_cpu, "get_host_cpu_features", lambda: features)
+        assert simd_cpu.levels_here() == levels
