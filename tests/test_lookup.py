@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import cache
 from itertools import pairwise
 
 import naive
@@ -74,9 +75,21 @@ class TestGibbs:
         arguments["free"] = (free, arguments["free"][1])
         assert_same_chain(arguments, exponent, lookup_level, start=0, stop=6)
 
-    def test_long_runs(self, lookup_level):
-        """Twenty million draws, among them some thousands that were in doubt."""
-        assert_same_chain(*naive.random_arguments((60, 50), 300, scale=0.3), lookup_level, start=0, stop=1200)
+    @pytest.mark.parametrize("beta", [1.0, 30.0])
+    def test_long_runs(self, beta, lookup_level):
+        """Thirteen million draws, some thousands of them in doubt; the window is that of the largest beta."""
+        arguments, numbers, expected = long_run(beta)
+        np.testing.assert_equal(naive.run(kernels.gibbs, arguments, tables={}, **numbers), expected)
+
+
+@cache
+def long_run(beta):
+    """A machine that is the same at each beta, for all chains but one; numbers, and the reference's answer."""
+    arguments, exponent = naive.random_arguments((60, 50), 300, scale=0.3 / beta)
+    arguments["biases"] = tuple(bias / np.float32(beta) for bias in arguments["biases"])
+    arguments["beta"] = np.float32([0.1] + [beta] * 299)
+    numbers = {"exponent": exponent, "key": KEY, "first_chain": 0, "start": 0, "stop": 800}
+    return arguments, numbers, naive.run(chain.gibbs, arguments, **numbers)
 
 
 def dominated(value):

@@ -127,3 +127,11 @@ def test_the_memory_of_a_fit_is_that_of_weights_and_chains(tmp_path, dtype):
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 1e6
     assert peaks[1] < 16e6
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+def test_a_number_that_is_none_is_refused_in_whatever_minibatch_it_stands(X, value):
+    spoilt = X.copy()
+    spoilt[150, 7] = value
+    with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
+        BernoulliRBM(**PARAMETERS).fit(spoilt)

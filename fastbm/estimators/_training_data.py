@@ -19,9 +19,9 @@ class Rows:
     """Rows of an array or a sparse matrix, checked once."""
 
     def __init__(self, estimator, X, *, reset: bool):
-        X = _validation.check_rows(estimator, X, reset=reset, convert=False)
+        X = _validation.check_rows(estimator, X, reset=reset, training=True)
         self.X, self.n_features = X, X.shape[1]
-        self.dtype = X.dtype if X.dtype in _validation.FLOATS else np.dtype(np.float64)
+        self.dtype = _float(X)
 
     def minibatches(self, size: int) -> Iterator[tuple[Any, float]]:
         """Yield each minibatch, and the fraction of the pass that is done before it."""
@@ -50,8 +50,8 @@ class Batches:
         first = next(iterator, None)
         if first is None:
             raise ValueError("X is an iterable of batches, but it gave none")
-        self.first = _validation.check_rows(estimator, first, reset=reset)
-        self.n_features, self.dtype = self.first.shape[1], self.first.dtype
+        self.first = _validation.check_rows(estimator, first, reset=reset, training=True)
+        self.n_features, self.dtype = self.first.shape[1], _float(self.first)
         self.once = iterator is batches
         self.rest = chained([self.first], iterator)
 
@@ -63,7 +63,7 @@ class Batches:
                 "use n_iter=1, or an object that can be iterated over again, such as a list of batches"
             )
         for batch in self.batches if self.passes else self.rest:
-            rows = _validation.check_rows(self.estimator, batch, reset=False)
+            rows = _validation.check_rows(self.estimator, batch, reset=False, training=True)
             for part in minibatches.slices(rows.shape[0], size):
                 yield rows[part], 0.0
         self.passes += 1
@@ -78,6 +78,11 @@ class Batches:
     def some(self, n: int):
         """Return up to `n` rows of the first batch."""
         return self.first[:n]
+
+
+def _float(X) -> np.dtype:
+    """Return the dtype of what is fitted to `X`."""
+    return X.dtype if X.dtype in _validation.FLOATS else np.dtype(np.float64)
 
 
 def extent(rows) -> tuple[float, float]:

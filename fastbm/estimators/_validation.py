@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils.validation import validate_data
 
 FLOATS: Any = (np.float64, np.float32)
@@ -21,13 +21,23 @@ LARGEST_BIAS = 1e30
 """Biases are float32 in the chain, and are multiplied by β, which may be 1e6."""
 
 
-def check_rows(estimator, X, *, reset: bool, convert: bool = True) -> Any:
+def check_rows(estimator, X, *, reset: bool, training: bool = False) -> Any:
     """Return `X` as a float32 or float64 array or CSR matrix of n_features columns; `reset` lets the estimator note them.
 
-    Without `convert`, an array of other real numbers keeps its dtype, so that nothing is copied.
+    In `training`, an array of other real numbers keeps its dtype, so that nothing is copied, and no number is looked at yet:
+    data may be larger than memory. `check_finite` follows for each minibatch.
     """
-    keep = not convert and isinstance(X, np.ndarray) and X.dtype.kind in "buif"
-    return validate_data(estimator, X, accept_sparse="csr", reset=reset, dtype=None if keep else FLOATS)
+    keep = training and isinstance(X, np.ndarray) and X.dtype.kind in "buif"
+    dtype: Any = None if keep else FLOATS
+    return validate_data(estimator, X, accept_sparse="csr", reset=reset, dtype=dtype, ensure_all_finite=not training)
+
+
+def check_finite(estimator, rows: np.ndarray) -> None:
+    """Raise ValueError when a minibatch of numbers other than 0 and 1 holds NaN or infinity."""
+    with np.errstate(all="ignore"):
+        total = rows.sum()
+    if not np.isfinite(total):
+        assert_all_finite(rows, estimator_name=type(estimator).__name__, input_name="X")
 
 
 def resolve_seed(random_state) -> int:

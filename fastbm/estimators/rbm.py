@@ -264,6 +264,8 @@ class BernoulliRBM(RBMSampling, RBMFiles):
         """Make one update; return the state, and whether the minibatch had other values than 0 and 1."""
         rate = float(self.learning_rate) * schedules.factor(self.learning_rate_schedule, fraction)
         state, rows = contrastive_divergence.prepare(state, rows)
+        if len(rows.grey):
+            _validation.check_finite(self, rows.grey)
         state, _ = contrastive_divergence.step(
             state, rows, key=key, persistent=self.algorithm == "pcd", n_steps=int(self.n_gibbs_steps),
             learning_rate=rate, momentum=float(self.momentum), l1=float(self.l1), l2=float(self.l2),

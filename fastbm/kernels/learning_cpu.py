@@ -16,7 +16,7 @@ from fastbm.kernels.rounding_cpu import TILE, is_right, largest_sum, round_one, 
 from fastbm.kernels.simd_cpu import add_multiples_4, add_multiples_16, add_rows_4, add_rows_8
 from fastbm.kernels.slab_cpu import leave, new_slab, spread, turn
 from fastbm.kernels.tables_cpu import Live, build_live, coarsen
-from fastbm.kernels.threads_cpu import COST_OF_A_COUPLING, COST_OF_A_DRAW, RUNS_A_THREAD, share_out, worth
+from fastbm.kernels.threads_cpu import COST_OF_A_COUPLING, COST_OF_A_DRAW, share_out, worth
 
 NOT_LIVE = Live(np.empty((0, 0), np.int16), np.empty((0, 0), np.uint16), np.empty(0))
 

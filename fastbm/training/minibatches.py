@@ -45,5 +45,6 @@ def prepare(rows, into: Rows | None = None) -> Rows:
         rows = np.ascontiguousarray(rows, np.float32 if rows.dtype == np.float32 else np.float64)
     if kernels.pack(rows, into.states[:n_rows]):
         return Rows(into.states[:n_rows], into.grey[:0])
-    into.grey[:n_rows] = rows
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinity
+        into.grey[:n_rows] = rows
     return Rows(into.states[:0], into.grey[:n_rows])
