@@ -355,3 +355,21 @@ def test_short_last_minibatch_biases_nothing():
         machine = BernoulliRBM(1, n_chains=1000, batch_size=5, learning_rate=1.0, random_state=0).partial_fit(rows)
         moves.append(machine.intercept_visible_)
     np.testing.assert_allclose(moves[0], moves[1], atol=1e-6)
+
+
+def test_one_sweep_an_update_and_then_two(digits):
+    """Updates with one sweep may leave one orientation of the couplings behind; those with more see the new ones."""
+    X, states = digits[0][:64], []
+    machine = RBM(*((np.random.default_rng(0).normal(size=shape) * 0.2).astype(np.float32) for shape in ((64, 20), 64, 20)))
+    rates = {"key": KEY, "persistent": True, "learning_rate": 0.5}
+    for anew in (False, True):
+        state = contrastive_divergence.init(RBM(*(array.copy() for array in machine)), 64)
+        state, rows = contrastive_divergence.prepare(state, X)
+        state, _ = contrastive_divergence.step(state, rows, n_steps=1, **rates)
+        if anew:
+            state = contrastive_divergence.resume(state.machine, None, state.chains)
+        states.append(contrastive_divergence.step(state, minibatches.prepare(X), n_steps=3, **rates)[0])
+    for one, other in zip(
+        (*states[0].machine, *states[0].chains[:2]), (*states[1].machine, *states[1].chains[:2]), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)

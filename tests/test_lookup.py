@@ -385,7 +385,7 @@ class TestCostModel:
     def test_nothing_is_looked_up_at_level_portable(self, sizes):
         for n_chains in (1, 100, 10**6):
             assert not cost_cpu.looks_up(sizes, n_chains, 10**6, 2, "portable", built=True)
-            assert not cost_cpu.makes_tables(n_chains, "portable")
+            assert not cost_cpu.makes_tables(n_chains, 500, "portable")
 
     @pytest.mark.parametrize("built", [False, True])
     @pytest.mark.parametrize("level", ["avx2", "avx512"])
@@ -438,9 +438,9 @@ class TestCostModel:
         assert tables_cpu.table_bytes(sizes, level) == sum(each)
 
     def test_tables_for_one_use(self):
-        assert not cost_cpu.makes_tables(1, "avx512")
-        assert cost_cpu.makes_tables(1024, "avx512")
-        assert not cost_cpu.makes_tables(1024, "avx2")
+        assert not cost_cpu.makes_tables(1, 500, "avx512")
+        assert cost_cpu.makes_tables(1024, 500, "avx512")
+        assert not cost_cpu.makes_tables(1024, 500, "avx2")
 
     def test_kernels_ask_it(self, monkeypatch):
         """With what they are given: sizes of all layers, chains, updates, threads, the level, and whether tables are there."""

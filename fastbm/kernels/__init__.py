@@ -92,9 +92,12 @@ def phases(
     `rows` are packed states, and so are `visible` and `hidden`, the chains, which change in place: update number `update` draws
     the visible units, the next one the hidden units. `means` (n_rows + n_chains, at least padded(n_hidden)) float32 gets the
     probabilities of the hidden units, first those of the rows, then those that the chains were drawn from. `visible_free` and
-    `hidden_free` have one row, 0 in the padding. Counters used: (unit // 4, chain, update // 2, 1) and (unit // 4, chain,
-    (update + 1) // 2, 0). Reference: ``fastbm.chain.gibbs`` and ``fastbm.chain.mean``. Cost: a row of couplings for each unit
-    that is on, a random word and two exponentials for each unit of a chain.
+    `hidden_free` have one row, 0 in the padding, 1 elsewhere: nothing is clamped. `tables` is the dict of these couplings.
+
+    Counters used: (unit // 4, chain, update // 2, 1) and (unit // 4, chain, (update + 1) // 2, 0). Reference:
+    ``fastbm.chain.gibbs`` and ``fastbm.chain.mean``. Cost: a row of couplings for each unit that is on, but of the chains'
+    hidden units only where there are too few chains to look their inputs up; a random word and two exponentials for each unit
+    of a chain.
     """
     _cpu("learning").phases(
         rows, visible, hidden, means, to_hidden, to_visible, visible_bias, hidden_bias, visible_free, hidden_free, tables,
@@ -113,7 +116,8 @@ def ascend(
     them. Written: `weights` (n_visible, n_hidden) float32; `velocity`, of the same shape, or (0, 0) where there is no momentum;
     `to_hidden` and `to_visible`, as by `round_couplings`, where `exponent` is tried first, but `to_visible` only if `both`, or
     if `phases` will look at it; `visible_gradient` (n_visible,) and `hidden_gradient` (n_hidden,) float32, the mean states of
-    the data less those of the chains.
+    the data less those of the chains. `tables` is emptied, but for what the next `phases` needs, and a note "one way" when
+    `to_visible` was left out.
 
     Means are summed in the order of their rows, each multiplied by its state and by 1 / n_rows, or -1 / n_chains. Then velocity
     ← momentum · velocity + learning_rate · (gradient - l2 · w - l1 · sign(w)), and w ← w + velocity. Twin: ``naive.ascend`` in

@@ -2,12 +2,14 @@
 
 from itertools import pairwise
 
-from fastbm.kernels.tables_cpu import COST_OF_AN_ENTRY, table_bytes
+from fastbm.kernels.tables_cpu import COST_OF_A_MADE_BYTE, table_bytes
 
 FLIPPING = 0.07
 """The part of the units that change in a sweep, as in machines trained on digits; hot machines change more."""
-COST_OF_A_FLIP = 0.05
-"""Nanoseconds to add one coupling of a unit that flipped."""
+COST_OF_A_FLIP, COST_OF_A_FLIP_FROM_MEMORY = 0.05, 0.3
+"""Nanoseconds to add one coupling of a unit that flipped, where couplings fit into the cache, and where they do not."""
+CACHE = 2**24
+"""Bytes of couplings that stay in the cache."""
 COST_OF_A_DRAW = 2.0
 """Nanoseconds to draw a unit of one chain: random word, exponential, packing."""
 COST_OF_A_LOOKUP = {"avx512": 0.0030, "avx2": 0.0051}
@@ -18,6 +20,8 @@ COST_OF_A_TABLE_BYTE = 0.02
 """Nanoseconds to bring a byte of the tables into the first cache, once a sweep and slab."""
 CHAINS_WORTH_A_TABLE = 48
 """Chains for which it is worth making a table that is used once."""
+MOST_SOURCES = 4096
+"""Units that coarse couplings of 16 bits in all are fine enough for."""
 LARGEST_TABLES = 2**31
 """Bytes that tables may take."""
 
@@ -29,18 +33,20 @@ def looks_up(sizes, n_chains: int, n_updates: int, n_threads: int, level: str, *
     of_a_thread = -(-n_chains // n_threads)
     following = of_a_thread * n_updates / 2 * cost_of_following(sizes)
     looking = n_updates / 2 * cost_of_looking_up(sizes, of_a_thread, level)
-    building = 0.0 if built else table_bytes(sizes, level) * COST_OF_AN_ENTRY / n_threads
+    building = 0.0 if built else table_bytes(sizes, level) * COST_OF_A_MADE_BYTE / n_threads
     return looking + building < following
 
 
-def makes_tables(n_chains: int, level: str) -> bool:
+def makes_tables(n_chains: int, n_sources: int, level: str) -> bool:
     """Return whether to make tables in registers, for one use, rather than to sum the couplings of the units that are on."""
-    return level == "avx512" and n_chains >= CHAINS_WORTH_A_TABLE
+    return level == "avx512" and n_chains >= CHAINS_WORTH_A_TABLE and n_sources <= MOST_SOURCES
 
 
 def cost_of_following(sizes) -> float:
     """Return the nanoseconds of a sweep of one chain whose inputs follow the flips."""
-    return 2 * couplings(sizes) * FLIPPING * COST_OF_A_FLIP + sum(sizes) * COST_OF_A_DRAW
+    fits = 8 * couplings(sizes) <= CACHE
+    of_a_flip = COST_OF_A_FLIP if fits else COST_OF_A_FLIP_FROM_MEMORY
+    return 2 * couplings(sizes) * FLIPPING * of_a_flip + sum(sizes) * COST_OF_A_DRAW
 
 
 def cost_of_looking_up(sizes, n_chains: int, level: str) -> float:

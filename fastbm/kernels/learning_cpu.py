@@ -12,10 +12,11 @@ from fastbm.kernels.compile_cpu import kernel
 from fastbm.kernels.cost_cpu import makes_tables
 from fastbm.kernels.draw_cpu import draw, fill_random_words, store_states, write_logits, write_means
 from fastbm.kernels.lookup_cpu import LARGEST_SLAB, draw_layer
+from fastbm.kernels.rough_cpu import write_bounds
 from fastbm.kernels.rounding_cpu import TILE, is_right, largest_sum, round_one, sums_of, transpose_tile
 from fastbm.kernels.simd_cpu import add_multiples_4, add_multiples_16, add_rows_4, add_rows_8
 from fastbm.kernels.slab_cpu import leave, new_slab, spread, turn
-from fastbm.kernels.tables_cpu import Live, build_live, coarsen
+from fastbm.kernels.tables_cpu import UNITS_A_WORD, Live, build_live, coarsen
 from fastbm.kernels.threads_cpu import COST_OF_A_COUPLING, COST_OF_A_DRAW, share_out, worth
 
 NOT_LIVE = Live(np.empty((0, 0), np.int16), np.empty((0, 0), np.uint16), np.empty(0))
@@ -34,7 +35,7 @@ def phases(
 ):  # fmt: skip
     n_rows, n_chains, size = rows.shape[0], visible.shape[0], to_hidden.size
     live = NOT_LIVE
-    if "live" in tables or makes_tables(n_chains, simd_cpu.LEVEL):
+    if "live" in tables or makes_tables(n_chains, to_visible.shape[0], simd_cpu.LEVEL):
         live = tables["live"] = tables.get("live") or build_live(to_hidden, to_visible.shape[0])
     of_a_row = COST_OF_A_COUPLING * size
     of_a_chain = 2 * of_a_row + COST_OF_A_DRAW * (visible_bias.size + hidden_bias.size)
@@ -108,14 +109,30 @@ def look_up_visible(begin, end, visible, hidden, n_hidden, to_hidden, bias, coar
     """Draw the visible units of some chains by looking their inputs up in tables that are made on the way."""
     n_visible, end_visible, end_hidden = to_hidden.shape[0], -(-to_hidden.shape[0] // 15), -(-n_hidden // 15)
     places = np.array([[n_visible, 0, 0, 0, end_hidden], [n_hidden, 0, 0, end_visible, end_visible]])
+    bounds = np.empty((3, n_visible), np.float32)
+    write_bounds(bounds, n_visible, bias, steps, starts, UNITS_A_WORD * end_hidden, 1.0, scale)
     for first in range(begin, end, LARGEST_SLAB):
         last = min(first + LARGEST_SLAB, end)
-        slab = new_slab(np.ones(last - first, np.float32), places, 1, 15)
+        slab = new_slab(np.ones(last - first, np.float32), places, 1)
         spread(slab.states[1], hidden, first, last - first, n_hidden, 0)
         turn(slab.by_chain, slab.indices, slab.states[1])
         states = slab.states[0, :end_visible]
         draw_layer(
-            states, slab, bias, coarse, starts, steps, to_hidden, to_hidden, places[0], scale, first, update >> 1, 1, key0, key1
+            states,
+            slab,
+            bounds,
+            bias,
+            coarse,
+            starts,
+            to_hidden,
+            to_hidden,
+            places[0],
+            scale,
+            first,
+            update >> 1,
+            1,
+            key0,
+            key1,
         )
         leave(slab, visible, 0, places[0], first)
 
@@ -161,7 +178,7 @@ def ascend(
     )  # fmt: skip
     if is_right(exponent, largest_sum(row_sums, column_sums), weights.shape):
         if live is not NOT_LIVE:
-            tables["live"] = live
+            tables |= {"live": live, "one way": not both}
         return exponent
     return rounding_cpu.round_couplings(weights, to_hidden, to_visible, guess=None)
 

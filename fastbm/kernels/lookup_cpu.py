@@ -5,17 +5,15 @@ The sums are coarse, but how far they can be off is known: draws that are nearer
 from the exact integers. So the states are those of ``fastbm.chain``, bit for bit.
 """
 
-import math
-
 import numpy as np
 from numba import float32, int32, njit, uint16, uint64
 
 from fastbm.kernels.compile_cpu import kernel
 from fastbm.kernels.draw_cpu import is_on, philox
-from fastbm.kernels.rough_cpu import LOG2_E, ROUGHNESS, SLACK, draw_roughly
+from fastbm.kernels.rough_cpu import draw_roughly, write_bounds
 from fastbm.kernels.simd_cpu import UNITS_AT_ONCE, look_up_1, look_up_2, look_up_4, sum_of_units_on
 from fastbm.kernels.slab_cpu import enter, hold, leave, new_slab, release, turn
-from fastbm.kernels.tables_cpu import LARGEST_ERROR, UNITS_A_WORD, n_words
+from fastbm.kernels.tables_cpu import UNITS_A_WORD, n_words
 from fastbm.kernels.threads_cpu import n_threads, share_out
 
 LARGEST_SLAB, SMALLEST_SLAB = 512, 32
@@ -57,9 +55,14 @@ def run_slab(
     start, stop,
 ):  # fmt: skip
     n_rows, n_entries = (5, 5) if tables[0].itemsize == 1 else (1, 3)
-    slab = new_slab(beta[np.arange(first, last) % beta.size], places, n_rows, n_entries)
+    slab = new_slab(beta[np.arange(first, last) % beta.size], places, n_rows)
+    bounds = np.empty((len(layers), 3, places[:, 0].max()), np.float32)
     for layer in range(len(layers)):
         enter(slab, layers[layer], free[layer], layer, places[layer], first)
+        n_added = n_entries * (places[layer, 4] - places[layer, 2])
+        write_bounds(
+            bounds[layer], places[layer, 0], biases[layer], steps[layer], starts[layer], n_added, slab.largest_beta, scale
+        )
     for update in range(start, stop):
         odd = 1 - (update & 1)
         turn(slab.by_chain, slab.indices, slab.states[1 - odd])
@@ -68,7 +71,7 @@ def run_slab(
             states, unclamped = slab.states[odd, words], slab.free[odd, words]
             hold(slab.held, states, unclamped)
             draw_layer(
-                states, slab, biases[layer], tables[layer], starts[layer], steps[layer], below[layer], above[layer],
+                states, slab, bounds[layer], biases[layer], tables[layer], starts[layer], below[layer], above[layer],
                 places[layer], scale, first_chain + first, update >> 1, layer ^ 1, key0, key1,
             )  # fmt: skip
             if slab.clamped[layer]:
@@ -79,30 +82,28 @@ def run_slab(
 
 @njit
 def draw_layer(
-    states, slab, bias, tables, starts, steps, below, above, place, scale, first_chain, sweep, block, key0, key1
+    states, slab, bounds, bias, tables, starts, below, above, place, scale, first_chain, sweep, block, key0, key1
 ):  # fmt: skip
-    """Draw all units of a layer in every chain; `states` are all off."""
-    n_units, lowest, middle, end = place[0], place[2], place[3], place[4]
+    """Draw all units of a layer in every chain; `states` are all off, `bounds` what ``rough_cpu.write_bounds`` wrote."""
+    lowest, middle, end = place[2], place[3], place[4]
     sums, words, doubtful, by_chain, betas = slab.sums, slab.words, slab.doubtful, slab.by_chain, slab.betas
     indices, eight = slab.indices[slab.indices.shape[0] // slab.states.shape[1] * lowest :], doubtful.view(np.uint64)
-    n_entries = slab.n_entries * (end - lowest)
-    for unit in range(n_units):
+    n_chains = slab.n_chains
+    for unit in range(place[0]):
         q = unit % UNITS_AT_ONCE
         if q == 0:
             write_words(words, unit >> 2, first_chain, sweep, block, key0, key1)
             write_sums(sums, tables, starts, unit, indices, end - lowest)
-        size = steps[unit] * scale  # of a step, as a logit at β = 1
-        shift = float(bias[unit]) - size * starts[unit].sum()
-        reach = size * 65536.0 * starts.shape[1] + abs(float(bias[unit]))
-        window = slab.largest_beta * (LARGEST_ERROR * n_entries * size + SLACK * reach) + ROUGHNESS
-        bit, on = uint16(1 << (unit % 15)), states[unit // 15]
-        draw_roughly(
-            on, doubtful, sums[q], words[q], betas, float32(size * LOG2_E), float32(shift * LOG2_E),
-            float32(math.exp(window)), bit,
-        )  # fmt: skip
+        bit, on = uint16(1 << (unit % UNITS_A_WORD)), states[unit // UNITS_A_WORD]
+        draw_roughly(on, doubtful, sums[q], words[q], betas, bounds[0, unit], bounds[1, unit], bounds[2, unit], bit)
+        doubts = uint64(0)
+        for k in range(eight.size):
+            doubts |= eight[k]
+        if doubts == uint64(0):
+            continue
         for k in range(eight.size):
             if eight[k] != uint64(0):
-                for c in range(8 * k, min(8 * k + 8, slab.n_chains)):
+                for c in range(8 * k, min(8 * k + 8, n_chains)):
                     if doubtful[c]:
                         total = sum_of_units_on(below, unit, by_chain, c, lowest, middle)
                         total += sum_of_units_on(above, unit, by_chain, c, middle, end)

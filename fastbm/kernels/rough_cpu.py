@@ -5,10 +5,13 @@ end is 1, the exact draw asks whether m exp(-y) < 1 - m. Where the two sides dif
 that is off by less than `window` gives the same answer. Numbers are scaled by 2**32, so that m is the random word itself.
 """
 
+import math
+
 import numpy as np
 from numba import float32, int32, njit, uint16, uint32
 
 from fastbm.kernels.bits_cpu import bits_to_float, float_to_bits
+from fastbm.kernels.tables_cpu import LARGEST_ERROR
 
 LOG2_E = 1.4426950408889634
 ROUNDER, TOP = float32(12582912.0), float32(2.0**32)
@@ -17,6 +20,8 @@ LARGEST_EXPONENT = float32(45.0)
 C3, C2, C1, C0 = (np.float32(c) for c in (0.0551705, 0.24260852, 0.69326094, 0.99992824))
 ROUGHNESS = 2e-4
 """What the rough power and the rounding of the comparison can amount to, as a difference of logits."""
+LARGEST_SHIFT = 1e30
+"""Larger ones decide every draw, too, but could overflow."""
 SLACK = 2.0**-20
 """What rounding to float32 can amount to, as a fraction of the largest number that enters a logit."""
 
@@ -46,3 +51,17 @@ def draw_roughly(on, doubtful, sums, words, beta, scale, shift, margin, bit):
         rest = TOP - m
         on[c] |= uint16(bit & uint16(-int32(uint32(odds < rest) ^ above)))
         doubtful[c] = np.uint8((rest <= odds * margin) & (odds < rest * margin))
+
+
+@njit
+def write_bounds(bounds, n_units, bias, steps, starts, n_entries, largest_beta, scale):
+    """Write what `draw_roughly` needs to know of each unit: scale and shift of its coarse logits, and its margin.
+
+    `n_entries` numbers are added up, each of which is off by at most LARGEST_ERROR steps.
+    """
+    for unit in range(n_units):
+        size = steps[unit] * scale  # of a step, as a logit at β = 1
+        reach = size * 65536.0 * starts.shape[1] + abs(float(bias[unit]))
+        window = largest_beta * (LARGEST_ERROR * n_entries * size + SLACK * reach) + ROUGHNESS
+        shift = min(max(float(bias[unit]) - size * starts[unit].sum(), -LARGEST_SHIFT), LARGEST_SHIFT)
+        bounds[0, unit], bounds[1, unit], bounds[2, unit] = size * LOG2_E, shift * LOG2_E, math.exp(window)

@@ -12,7 +12,6 @@ class Slab(NamedTuple):
     """Scratch of one thread; `states` and `free` are (2, words, chains), `by_chain` is the side looked at, (chains, words)."""
 
     n_chains: int  # those of the padding not counted
-    n_entries: int  # coarse numbers that a word adds to a sum
     states: np.ndarray
     free: np.ndarray  # 1 where a unit is not clamped; set for layers that have a clamped unit
     clamped: np.ndarray  # (layers,) whether a layer has one
@@ -27,7 +26,7 @@ class Slab(NamedTuple):
 
 
 @njit
-def new_slab(beta, places, n_rows, n_entries):
+def new_slab(beta, places, n_rows):
     """Return a slab of beta.size chains; a word is `n_rows` indices, one with AVX-512, five with AVX2."""
     n_chains = beta.size
     width = -(-n_chains // 32) * 32
@@ -36,7 +35,7 @@ def new_slab(beta, places, n_rows, n_entries):
     height = max(places[:, 4].max(), places[0, 4])
     four = (UNITS_AT_ONCE, width)
     return Slab(
-        n_chains, n_entries, np.zeros((2, height, width), np.uint16), np.zeros((2, height, width), np.uint16),
+        n_chains, np.zeros((2, height, width), np.uint16), np.zeros((2, height, width), np.uint16),
         np.zeros(len(places), np.bool_), np.empty((height, width), np.uint16), np.empty((width, height), np.uint16),
         np.empty((n_rows * height, width + 32), np.uint16), betas, float(beta.max()), np.empty(four, np.int32),
         np.empty(four, np.uint32), np.zeros(width, np.uint8),

@@ -56,7 +56,7 @@ def share_out(kernel, n_rows: int, cost: float, *arguments, run: int | None = No
     The kernel must give the same result however the rows are cut into runs. When the call is interrupted, runs that have begun
     are waited for, and the others are not made.
     """
-    n_helpers = min(worth(n_rows * cost), -(-n_rows // (run or 1))) - 1
+    n_helpers = max(min(worth(n_rows * cost), -(-n_rows // (run or 1))) - 1, 0)
     if n_helpers == 0 and (run is None or n_rows <= run):
         kernel(0, n_rows, *arguments)
         return

@@ -79,10 +79,16 @@ def space(machine: RBM, n_rows: int, n_chains: int) -> Space:
 
 def prepare(state: State, rows) -> tuple[State, Rows]:
     """Return a minibatch as `step` takes it, and the state, whose space it lies in."""
-    if rows.shape[0] > len(state.space.rows.states):
-        n_chains = max(len(state.chains.visible), rows.shape[0])  # contrastive divergence has as many chains as rows
-        state = state._replace(space=space(state.machine, rows.shape[0], n_chains))
+    state = with_space(state, rows.shape[0])
     return state, minibatches.prepare(rows, state.space.rows)
+
+
+def with_space(state: State, n_rows: int) -> State:
+    """Return the state with space for at least `n_rows` rows."""
+    if n_rows <= len(state.space.rows.states):
+        return state
+    n_chains = max(len(state.chains.visible), n_rows)  # contrastive divergence has as many chains as rows
+    return state._replace(space=space(state.machine, n_rows, n_chains))
 
 
 def step(
@@ -108,11 +114,13 @@ def step(
     ValueError
         When the weights have grown beyond what can be sampled, or are no longer finite.
     """
+    state = with_space(state, len(rows))
     machine, exact, velocity, chains, _ = state
     velocity = velocity or optimizers.init(machine, momentum)
     if not persistent:
         chains = _start_at(state, rows, key)
     if n_steps > 1:
+        exact = rbm.rounded(machine, exact) if exact.tables.get("one way") else exact
         chains = rbm.advance(exact, chains, 2 * (n_steps - 1), key=key, beta=rbm.UNTEMPERED)
     chains, means = _phases(state, rows, chains, key)
     ascent = {"learning_rate": learning_rate, "momentum": momentum}
