@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numba import float32, int32, njit, uint16, uint32
 
-from fastbm.kernels.bits_cpu import bits_to_float, float_to_bits
+from fastbm.kernels.bits_cpu import bits_to_float, float_to_bits, multiply_add
 from fastbm.kernels.tables_cpu import LARGEST_ERROR
 
 LOG2_E = 1.4426950408889634
@@ -31,7 +31,7 @@ def rough_power(t):
     """2**t for float32 t in [-45, 45]; relative error below 1e-4."""
     shifted = t + ROUNDER
     f = t - (shifted - ROUNDER)
-    y = ((C3 * f + C2) * f + C1) * f + C0
+    y = multiply_add(multiply_add(multiply_add(C3, f, C2), f, C1), f, C0)
     return bits_to_float(int32(float_to_bits(y) + (float_to_bits(shifted) << int32(23))))
 
 
@@ -42,7 +42,7 @@ def draw_roughly(on, doubtful, sums, words, beta, scale, shift, margin, bit):
     The coarse logits are ``beta * (sums * scale + shift)``, in units of log 2; `margin` is exp(window).
     """
     for c in range(on.size):
-        t = beta[c] * (float32(sums[c]) * scale + shift)
+        t = beta[c] * multiply_add(float32(sums[c]), scale, shift)
         word = int32(words[c])
         above = uint32(word) >> uint32(31)
         t = bits_to_float(int32(float_to_bits(t) ^ (~word & int32(-0x80000000))))
