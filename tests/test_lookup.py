@@ -384,7 +384,7 @@ class TestCostModel:
     @pytest.mark.parametrize("sizes", [DIGITS, (10, 10), (20_000, 20_000), (500, 400, 300)])
     def test_nothing_is_looked_up_at_level_portable(self, sizes):
         for n_chains in (1, 100, 10**6):
-            assert not cost_cpu.looks_up(sizes, n_chains, 10**6, 2, "portable", built=True)
+            assert not cost_cpu.looks_up(sizes, n_chains, 10**6, 2, "portable", built=True, flipping=cost_cpu.FLIPPING)
             assert not cost_cpu.makes_tables(n_chains, 500, "portable")
 
     @pytest.mark.parametrize("built", [False, True])
@@ -392,15 +392,15 @@ class TestCostModel:
     @pytest.mark.parametrize("sizes", [DIGITS, (64, 32), (500, 400, 300)])
     def test_one_chain_follows_flips(self, sizes, level, built):
         for n_threads in (1, 2, 16):
-            assert not cost_cpu.looks_up(sizes, 1, 1000, n_threads, level, built=built)
+            assert not cost_cpu.looks_up(sizes, 1, 1000, n_threads, level, built=built, flipping=cost_cpu.FLIPPING)
 
     def test_many_chains_look_up(self):
-        assert cost_cpu.looks_up(self.DIGITS, 1024, 1000, 2, "avx512", built=False)
-        assert cost_cpu.looks_up((64, 32), 20_000, 1000, 2, "avx2", built=False)
+        assert cost_cpu.looks_up(self.DIGITS, 1024, 1000, 2, "avx512", built=False, flipping=cost_cpu.FLIPPING)
+        assert cost_cpu.looks_up((64, 32), 20_000, 1000, 2, "avx2", built=False, flipping=cost_cpu.FLIPPING)
 
     @pytest.mark.parametrize("level", ["avx2", "avx512"])
     def test_tables_are_not_built_for_one_update(self, level):
-        assert not cost_cpu.looks_up(self.DIGITS, 1024, 1, 2, level, built=False)
+        assert not cost_cpu.looks_up(self.DIGITS, 1024, 1, 2, level, built=False, flipping=cost_cpu.FLIPPING)
 
     @pytest.mark.parametrize("level", ["avx2", "avx512"])
     @pytest.mark.parametrize("sizes", [DIGITS, (64, 32), (500, 400, 300)])
@@ -408,21 +408,30 @@ class TestCostModel:
     def test_more_updates_never_speak_against_tables(self, sizes, level, n_threads):
         """Neither do tables that are built already, nor chains that fill the vectors of each thread."""
         for n_chains in (1, 32, 100, 1024, 20_000):
-            answers = [cost_cpu.looks_up(sizes, n_chains, 2**k, n_threads, level, built=False) for k in range(20)]
+            answers = [
+                cost_cpu.looks_up(sizes, n_chains, 2**k, n_threads, level, built=False, flipping=cost_cpu.FLIPPING)
+                for k in range(20)
+            ]
             assert answers == sorted(answers)
-            built = [cost_cpu.looks_up(sizes, n_chains, 2**k, n_threads, level, built=True) for k in range(20)]
+            built = [
+                cost_cpu.looks_up(sizes, n_chains, 2**k, n_threads, level, built=True, flipping=cost_cpu.FLIPPING)
+                for k in range(20)
+            ]
             assert len(set(built)) == 1
             assert built >= answers
-        full = [cost_cpu.looks_up(sizes, 32 * n_threads * k, 100, n_threads, level, built=False) for k in range(1, 200)]
+        full = [
+            cost_cpu.looks_up(sizes, 32 * n_threads * k, 100, n_threads, level, built=False, flipping=cost_cpu.FLIPPING)
+            for k in range(1, 200)
+        ]
         assert full == sorted(full)
 
     def test_tables_that_are_too_large_are_not_built(self, monkeypatch):
         """The bound is checked before anything is built, even where they would pay."""
         sizes = (30_000, 30_000)
         assert tables_cpu.table_bytes(sizes, "avx512") > cost_cpu.LARGEST_TABLES
-        assert not cost_cpu.looks_up(sizes, 10_000, 10_000, 2, "avx512", built=False)
+        assert not cost_cpu.looks_up(sizes, 10_000, 10_000, 2, "avx512", built=False, flipping=cost_cpu.FLIPPING)
         monkeypatch.setattr(cost_cpu, "LARGEST_TABLES", 10**12)
-        assert cost_cpu.looks_up(sizes, 10_000, 10_000, 2, "avx512", built=False)
+        assert cost_cpu.looks_up(sizes, 10_000, 10_000, 2, "avx512", built=False, flipping=cost_cpu.FLIPPING)
 
     def test_tables_that_are_too_large_change_nothing(self, monkeypatch):
         monkeypatch.setattr(cost_cpu, "LARGEST_TABLES", 1000)
@@ -446,8 +455,8 @@ class TestCostModel:
         """With what they are given: sizes of all layers, chains, updates, threads, the level, and whether tables are there."""
         asked = []
 
-        def looks_up(sizes, *arguments, built):
-            asked.append((tuple(sizes), *arguments, built))
+        def looks_up(sizes, *arguments, built, flipping):
+            asked.append((tuple(sizes), *arguments, built, flipping))
             return True
 
         level = simd_cpu.levels_here()[-1]
@@ -459,7 +468,22 @@ class TestCostModel:
         tables = {}
         for _ in range(2):
             naive.run(kernels.gibbs, arguments, tables=tables, exponent=exponent, key=KEY, first_chain=0, start=3, stop=8)
-        assert asked == [((33, 17, 5), 40, 5, threads_cpu.n_threads(), level, built) for built in (False, True)]
+        assert asked == [
+            ((33, 17, 5), 40, 5, threads_cpu.n_threads(), level, built, cost_cpu.FLIPPING) for built in (False, True)
+        ]
+
+    def test_hot_machines_look_up_sooner(self, monkeypatch):
+        """What the first calls find is used by the next: with random weights a quarter of the units flips."""
+        assert not cost_cpu.looks_up((500, 500), 96, 1000, 1, "avx512", built=False, flipping=0.03)
+        assert cost_cpu.looks_up((500, 500), 96, 1000, 1, "avx512", built=False, flipping=0.25)
+        monkeypatch.setattr(gibbs_cpu, "looks_up", lambda *arguments, **named: False)
+        arguments, exponent = naive.random_arguments((100, 100), 40, scale=0.0)
+        arguments["biases"] = tuple(0 * bias for bias in arguments["biases"])
+        tables, numbers = {}, {"exponent": exponent, "key": KEY, "first_chain": 0}
+        naive.run(kernels.gibbs, arguments, tables=tables, start=0, stop=gibbs_cpu.ENOUGH_UPDATES - 1, **numbers)
+        assert not tables
+        naive.run(kernels.gibbs, arguments, tables=tables, start=0, stop=50, **numbers)
+        assert 0.4 < tables["flipping"] < 0.5  # fair coins: half of them flip, or half are on, whichever is less
 
     def test_kernels_use_it(self):
         """Outside tests that force a way."""
@@ -497,7 +521,7 @@ class TestEnvironmentVariable:
             assert done.returncode == 0, done.stderr
             chosen, *looked_up, digest = done.stdout.split()
             assert chosen == (level or simd_cpu.levels_here()[-1])
-            assert looked_up == ([] if chosen == "portable" else [chosen])
+            assert looked_up == (["flipping"] if chosen == "portable" else [chosen])
             seen.add(digest)
         assert len(seen) == 1
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 from fastbm.kernels.tables_cpu import COST_OF_A_MADE_BYTE, table_bytes
 
 FLIPPING = 0.07
-"""The part of the units that change in a sweep, as in machines trained on digits; hot machines change more."""
+"""The part of the units that change in a sweep, as in machines trained on digits; taken until it is known."""
 COST_OF_A_FLIP, COST_OF_A_FLIP_FROM_MEMORY = 0.05, 0.3
 """Nanoseconds to add one coupling of a unit that flipped, where couplings fit into the cache, and where they do not."""
 CACHE = 2**24
@@ -26,12 +26,12 @@ LARGEST_TABLES = 2**31
 """Bytes that tables may take."""
 
 
-def looks_up(sizes, n_chains: int, n_updates: int, n_threads: int, level: str, *, built: bool) -> bool:
-    """Return whether to look inputs up in tables rather than to follow flips; `built` says whether there are tables already."""
+def looks_up(sizes, n_chains: int, n_updates: int, n_threads: int, level: str, *, built: bool, flipping: float) -> bool:
+    """Return whether to look inputs up in tables, which may be `built` already, rather than to follow the part that flips."""
     if level == "portable" or table_bytes(sizes, level) > LARGEST_TABLES:
         return False
     of_a_thread = -(-n_chains // n_threads)
-    following = of_a_thread * n_updates / 2 * cost_of_following(sizes)
+    following = of_a_thread * n_updates / 2 * cost_of_following(sizes, flipping)
     looking = n_updates / 2 * cost_of_looking_up(sizes, of_a_thread, level)
     building = 0.0 if built else table_bytes(sizes, level) * COST_OF_A_MADE_BYTE / n_threads
     return looking + building < following
@@ -42,11 +42,11 @@ def makes_tables(n_chains: int, n_sources: int, level: str) -> bool:
     return level == "avx512" and n_chains >= CHAINS_WORTH_A_TABLE and n_sources <= MOST_SOURCES
 
 
-def cost_of_following(sizes) -> float:
+def cost_of_following(sizes, flipping: float = FLIPPING) -> float:
     """Return the nanoseconds of a sweep of one chain whose inputs follow the flips."""
     fits = 8 * couplings(sizes) <= CACHE
     of_a_flip = COST_OF_A_FLIP if fits else COST_OF_A_FLIP_FROM_MEMORY
-    return 2 * couplings(sizes) * FLIPPING * of_a_flip + sum(sizes) * COST_OF_A_DRAW
+    return 2 * couplings(sizes) * flipping * of_a_flip + sum(sizes) * COST_OF_A_DRAW
 
 
 def cost_of_looking_up(sizes, n_chains: int, level: str) -> float:

@@ -3,8 +3,11 @@
 import numpy as np
 
 from fastbm.kernels import incremental_cpu, lookup_cpu, simd_cpu, tables_cpu
-from fastbm.kernels.cost_cpu import cost_of_following, looks_up
+from fastbm.kernels.cost_cpu import FLIPPING, cost_of_following, looks_up
 from fastbm.kernels.threads_cpu import n_threads
+
+ENOUGH_UPDATES = 8
+"""Block updates of a call after which it is known how many units flip in a sweep."""
 
 
 def gibbs(layers, up, down, biases, beta, free, tables, *, exponent, key, first_chain, start, stop):
@@ -12,9 +15,12 @@ def gibbs(layers, up, down, biases, beta, free, tables, *, exponent, key, first_
     n_updates, level = stop - start, simd_cpu.LEVEL
     numbers = {"scale": np.float32(2.0**-exponent), "key": key, "first_chain": first_chain, "start": start, "stop": stop}
     numbers["cost"] = n_updates / 2 * cost_of_following(sizes)
-    if looks_up(sizes, layers[0].shape[0], n_updates, n_threads(), level, built=level in tables):
+    known = {"built": level in tables, "flipping": tables.get("flipping", FLIPPING)}
+    if looks_up(sizes, layers[0].shape[0], n_updates, n_threads(), level, **known):
         if level not in tables:
             tables[level] = tables_cpu.build(up, down, level)
         lookup_cpu.run(layers, up, down, biases, beta, free, tables[level], **numbers)
     else:
-        incremental_cpu.run(layers, up, down, biases, beta, free, **numbers)
+        flipping = incremental_cpu.run(layers, up, down, biases, beta, free, **numbers)
+        if n_updates >= ENOUGH_UPDATES:
+            tables["flipping"] = flipping

@@ -13,15 +13,20 @@ from fastbm.kernels.threads_cpu import share_out
 
 
 def run(layers, up, down, biases, beta, free, *, cost, scale, key, first_chain, start, stop):
-    """Run block updates `start` … `stop` - 1; arguments as of the gibbs kernel."""
+    """Run block updates `start` … `stop` - 1: arguments as of the gibbs kernel. Return the part of the couplings that flipped.
+
+    The first sweep is left out of that, because it begins at nothing.
+    """
+    added = np.zeros(layers[0].shape[0])
     share_out(
-        run_chains, layers[0].shape[0], cost, layers, up, down, biases, beta, free, scale, key[0], key[1], first_chain, start,
-        stop,
+        run_chains, added.size, cost, layers, up, down, biases, beta, free, added, scale, key[0], key[1], first_chain,
+        start, stop,
     )  # fmt: skip
+    return added.mean() / max((stop - start - 2) * sum(couplings.size for couplings in up), 1)
 
 
 @kernel
-def run_chains(first, last, layers, up, down, biases, beta, free, scale, key0, key1, first_chain, start, stop):
+def run_chains(first, last, layers, up, down, biases, beta, free, added, scale, key0, key1, first_chain, start, stop):
     n_layers = len(layers)
     widest = 0
     for layer in range(n_layers):
@@ -38,10 +43,12 @@ def run_chains(first, last, layers, up, down, biases, beta, free, scale, key0, k
                 from_below, from_above = inputs[0, layer, :size], inputs[1, layer, :size]
                 if layer > 0:
                     state = layers[layer - 1][row]
-                    follow(from_below, held[0, layer, : state.size], state, up[layer - 1], rows)
+                    n_rows = follow(from_below, held[0, layer, : state.size], state, up[layer - 1], rows)
+                    added[row] += n_rows * size if update >= start + 2 else 0
                 if layer + 1 < n_layers:
                     state = layers[layer + 1][row]
-                    follow(from_above, held[1, layer, : state.size], state, down[layer], rows)
+                    n_rows = follow(from_above, held[1, layer, : state.size], state, down[layer], rows)
+                    added[row] += n_rows * size if update >= start + 2 else 0
                 beta_row = beta[row % beta.size]
                 if layer == 0:
                     write_logits(logits[:size], from_above, biases[layer], beta_row * scale, beta_row)

@@ -10,7 +10,8 @@ def follow(inputs, held, state, couplings, rows):
     """Bring `inputs`, now those of the states `held`, to those of `state`; `held` becomes `state`.
 
     Integer sums may be updated for ever without error, so only units that changed are added or taken away, unless
-    starting again from zero costs less. `rows` is scratch for the indices of a row of units.
+    starting again from zero costs less. `rows` is scratch for the indices of a row of units. Return how many rows of couplings
+    that took.
     """
     changed, on = uint64(0), uint64(0)
     for word in range(state.size):
@@ -22,6 +23,7 @@ def follow(inputs, held, state, couplings, rows):
     subtract_rows(inputs, couplings, rows, list_changes(rows, held, state))
     for word in range(state.size):
         held[word] = state[word]
+    return min(changed, on)
 
 
 @njit
