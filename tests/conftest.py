@@ -26,7 +26,7 @@ if os.cpu_count() == 1:
     os.environ.setdefault("NUMBA_NUM_THREADS", "2")  # tests compare one thread with two
 
 from fastbm import datasets, device  # noqa: E402
-from fastbm.kernels import gibbs_cpu, learning_cpu, simd_cpu, threads_cpu  # noqa: E402
+from fastbm.kernels import gibbs_cpu, phases_cpu, simd_cpu, threads_cpu  # noqa: E402
 
 WAYS = ("incremental", *simd_cpu.LEVELS)
 LOOKUPS = ("avx2", "avx512")
@@ -76,7 +76,7 @@ def force(monkeypatch, way: str) -> None:
     if way != "portable":
         monkeypatch.setattr(gibbs_cpu, "looks_up", lambda *arguments, **named: way in LOOKUPS)
         monkeypatch.setattr(
-            learning_cpu, "makes_tables", lambda n_chains, n_sources, level: way == "avx512" and n_sources <= 4096
+            phases_cpu, "makes_tables", lambda n_chains, n_sources, level: way == "avx512" and n_sources <= 4096
         )
 
 

@@ -11,7 +11,7 @@ import scipy.sparse
 from numba import get_num_threads
 
 from fastbm import BernoulliRBM, chain, kernels
-from fastbm.kernels import gibbs_cpu, learning_cpu, simd_cpu, threads_cpu
+from fastbm.kernels import gibbs_cpu, phases_cpu, simd_cpu, threads_cpu
 from fastbm.machines import rbm
 from fastbm.machines.rbm import RBM
 from fastbm.training import contrastive_divergence, minibatches, optimizers, schedules
@@ -83,7 +83,7 @@ def test_every_way_to_sweep_gives_the_same_fit_and_samples(algorithm, way, digit
     with pytest.MonkeyPatch.context() as portable:
         portable.setattr(simd_cpu, "LEVEL", "portable")
         portable.setattr(gibbs_cpu, "looks_up", lambda *arguments, **named: False)
-        portable.setattr(learning_cpu, "makes_tables", lambda *arguments: False)
+        portable.setattr(phases_cpu, "makes_tables", lambda *arguments: False)
         assert_same_fit(forced, BernoulliRBM(33, algorithm=algorithm, **parameters).fit(X))
         np.testing.assert_array_equal(samples, forced.sample(100, n_steps=30, beta=np.linspace(0, 2, 100)))
 

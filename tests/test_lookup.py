@@ -15,7 +15,7 @@ from numba import njit
 from test_kernels import KEY, assert_same_chain
 
 from fastbm import chain, kernels
-from fastbm.kernels import cost_cpu, gibbs_cpu, learning_cpu, lookup_cpu, rough_cpu, simd_cpu, tables_cpu, threads_cpu
+from fastbm.kernels import cost_cpu, gibbs_cpu, lookup_cpu, phases_cpu, rough_cpu, simd_cpu, tables_cpu, threads_cpu
 from fastbm.kernels.rough_cpu import ROUGHNESS, SLACK
 from fastbm.kernels.tables_cpu import LARGEST_ERROR, WORDS_A_PART, n_words
 from fastbm.machines import rbm
@@ -488,7 +488,7 @@ class TestCostModel:
     def test_kernels_use_it(self):
         """Outside tests that force a way."""
         assert gibbs_cpu.looks_up is cost_cpu.looks_up
-        assert learning_cpu.makes_tables is cost_cpu.makes_tables
+        assert phases_cpu.makes_tables is cost_cpu.makes_tables
 
 
 # -------------------------------------------------------------------------------------------- the environment variable

@@ -99,7 +99,7 @@ def phases(
     hidden units only where there are too few chains to look their inputs up; a random word and two exponentials for each unit
     of a chain.
     """
-    _cpu("learning").phases(
+    _cpu("phases").phases(
         rows, visible, hidden, means, to_hidden, to_visible, visible_bias, hidden_bias, visible_free, hidden_free, tables,
         exponent=exponent, key=key, update=update,
     )  # fmt: skip
@@ -124,7 +124,7 @@ def ascend(
     the tests. Cost: a row of means for each unit that is on, in the data and in the chains, and one pass over the weights and
     over their roundings.
     """
-    return _cpu("learning").ascend(
+    return _cpu("ascent").ascend(
         weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient, rows, grey, visible, means, tables,
         exponent=exponent, learning_rate=learning_rate, momentum=momentum, l1=l1, l2=l2, both=both,
     )  # fmt: skip

@@ -150,6 +150,10 @@ class Live(NamedTuple):
     steps: np.ndarray
 
 
+NOT_LIVE = Live(np.empty((0, 0), np.int16), np.empty((0, 0), np.uint16), np.empty(0))
+"""None of them, for kernels that then sum couplings instead."""
+
+
 def build_live(couplings, n_sources: int) -> Live:
     """Return the coarse couplings of units that look at the `n_sources` units of one layer."""
     padded = -(-couplings.shape[0] // UNITS_AT_ONCE) * UNITS_AT_ONCE
