@@ -27,9 +27,12 @@ def check_rows(estimator, X, *, reset: bool, training: bool = False) -> Any:
     In `training`, an array of other real numbers keeps its dtype, so that nothing is copied, and no number is looked at yet:
     data may be larger than memory. `check_finite` follows for each minibatch.
     """
-    keep = training and isinstance(X, np.ndarray) and X.dtype.kind in "buif"
-    dtype: Any = None if keep else FLOATS
+    dtype: Any = None if training and _is_real_array(X) else FLOATS
     return validate_data(estimator, X, accept_sparse="csr", reset=reset, dtype=dtype, ensure_all_finite=not training)
+
+
+def _is_real_array(X) -> bool:
+    return isinstance(X, np.ndarray) and X.dtype.kind in "buif"
 
 
 def check_finite(estimator, rows: np.ndarray) -> None:
