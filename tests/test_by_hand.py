@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastbm import BernoulliRBM
-from fastbm.kernels import threads_cpu
+from fastbm.kernels import gibbs_cpu, simd_cpu, threads_cpu
 
 X = (np.random.default_rng(0).random((30, 6)) < 0.5).astype(float)
 
@@ -93,3 +93,15 @@ def test_kernels_work_where_no_thread_can_be_started(monkeypatch, always_threads
     monkeypatch.setattr(threads_cpu, "_tasks", None)
     monkeypatch.setattr(threading.Thread, "start", refuse)
     np.testing.assert_array_equal(BernoulliRBM(4, n_iter=1, random_state=0).fit(X).sample(9, n_steps=5), expected)
+
+
+@pytest.mark.parametrize("level", ["portable", "avx2", "avx512"])
+def test_huge_biases_and_tiny_betas(monkeypatch, level):
+    """Their product is what counts, at every level: 1e32 and 1e-30 make a logit of 100."""
+    if level not in simd_cpu.levels_here():
+        pytest.skip(f"{level}: this processor has it not")
+    monkeypatch.setattr(simd_cpu, "LEVEL", level)
+    monkeypatch.setattr(gibbs_cpu, "looks_up", lambda *arguments, **named: level != "portable")
+    machine = BernoulliRBM.from_weights(np.zeros((20, 20)), np.zeros(20), np.zeros(20))
+    machine.intercept_visible_ = np.full(20, 1e32)
+    assert machine.sample(200, n_steps=3, beta=1e-30, random_state=0).mean() == 1

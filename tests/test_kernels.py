@@ -283,6 +283,15 @@ class TestThreads:
         assert interrupted == 300
         self.test_every_row_once(None)
 
+    def test_without_threads_the_caller_does_all_and_nothing_is_left_behind(self, always_threads, monkeypatch):
+        def refuse(self):
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(threads_cpu, "_tasks", None)
+        monkeypatch.setattr(threads_cpu.Thread, "start", refuse)
+        self.test_every_row_once(None)
+        assert threads_cpu._tasks is None
+
     def test_small_work_stays_on_the_calling_thread(self):
         calls = []
         threads_cpu.share_out(lambda *run: calls.append(run), 100, 1.0)

@@ -21,7 +21,7 @@ C3, C2, C1, C0 = (np.float32(c) for c in (0.0551705, 0.24260852, 0.69326094, 0.9
 ROUGHNESS = 2e-4
 """What the rough power and the rounding of the comparison can amount to, as a difference of logits."""
 LARGEST_SHIFT = 1e30
-"""Larger ones decide every draw, too, but could overflow."""
+"""Larger ones could overflow: every draw is then made again."""
 SLACK = 2.0**-20
 """What rounding to float32 can amount to, as a fraction of the largest number that enters a logit."""
 
@@ -63,5 +63,7 @@ def write_bounds(bounds, n_units, bias, steps, starts, n_entries, largest_beta, 
         size = steps[unit] * scale  # of a step, as a logit at β = 1
         reach = size * 65536.0 * starts.shape[1] + abs(float(bias[unit]))
         window = largest_beta * (LARGEST_ERROR * n_entries * size + SLACK * reach) + ROUGHNESS
-        shift = min(max(float(bias[unit]) - size * starts[unit].sum(), -LARGEST_SHIFT), LARGEST_SHIFT)
+        shift = float(bias[unit]) - size * starts[unit].sum()
+        if abs(shift) > LARGEST_SHIFT:
+            shift, window = 0.0, np.inf
         bounds[0, unit], bounds[1, unit], bounds[2, unit] = size * LOG2_E, shift * LOG2_E, math.exp(window)

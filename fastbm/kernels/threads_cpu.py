@@ -72,10 +72,11 @@ def share_out(kernel, n_rows: int, cost: float, *arguments, run: int | None = No
             kernel(first, min(first + run, n_rows), *arguments)
 
     # from both ends: from call to call, the same thread takes the same rows, which are in its cache
-    helpers = [_Helper(lambda: work(starts.pop)) for _ in range(n_helpers)]
+    tasks = _queue()
+    helpers = [_Helper(lambda: work(starts.pop)) for _ in range(n_helpers if tasks else 0)]
     try:
         for helper in helpers:
-            _queue().put(helper)
+            tasks.put(helper)
         work(starts.popleft)
     finally:
         starts.clear()
@@ -103,15 +104,16 @@ class _Helper:
         self.ended.put(None)
 
 
-def _queue() -> SimpleQueue:
-    """Return the queue that the threads take helpers from; the threads are started with it."""
+def _queue() -> SimpleQueue | None:
+    """Return the queue that the threads take helpers from; the threads are started with it. None when none can be started."""
     global _tasks
     if _tasks is None:
-        tasks = SimpleQueue()
+        tasks, n_started = SimpleQueue(), 0
         with suppress(RuntimeError):  # no thread starts while the interpreter ends; the caller then does all the work
             for number in range(numba.config.NUMBA_NUM_THREADS):
                 Thread(target=_serve, args=(tasks,), name=f"fastbm-{number}", daemon=True).start()
-        _tasks = tasks
+                n_started += 1
+        _tasks = tasks if n_started else None
     return _tasks
 
 

@@ -91,7 +91,9 @@ def with_biases(exact: RoundedRBM, machine: RBM) -> RoundedRBM:
     """Copy the biases of a machine to its rounding, and return it; ValueError when one is not finite."""
     for bias, padded in ((machine.visible_bias, exact.visible_bias), (machine.hidden_bias, exact.hidden_bias)):
         padded[: bias.size] = bias
-        if not math.isfinite(padded @ padded):
+        with np.errstate(over="ignore", invalid="ignore"):
+            square = padded @ padded
+        if not math.isfinite(square):
             chain.check_finite(float(abs(bias).max()))
     return exact
 
