@@ -298,11 +298,14 @@ class TestThreads:
         assert calls == [(0, 100)]
 
 
-@pytest.mark.parametrize("n_rows", [1, 17])
+@pytest.mark.parametrize("density", [0.1, 1.0, "each"])
+@pytest.mark.parametrize("n_rows", [1, 4, 17, 100])
 @pytest.mark.parametrize("size", [*SIZES, (17, 400), (17, 320)])
-def test_grey_kernels_equal_the_naive_sums(size, n_rows, n_threads):
+def test_grey_kernels_equal_the_naive_sums(size, n_rows, density, n_threads):
+    """Rows with few numbers that are not 0, with many, and of both kinds."""
     rng = np.random.default_rng(3)
-    rows = (rng.random((n_rows, size[0])) * (rng.random((n_rows, size[0])) < 0.7)).astype(np.float32)
+    part = rng.random((n_rows, 1)) if density == "each" else density
+    rows = (rng.normal(size=(n_rows, size[0])) * (rng.random((n_rows, size[0])) < part)).astype(np.float32)
     weights = rng.normal(size=size).astype(np.float32)
     bias = np.zeros(chain.padded(size[1]), np.float32)
     bias[: size[1]] = rng.normal(size=size[1])

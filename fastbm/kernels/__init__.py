@@ -62,7 +62,7 @@ def grey_infer(rows, weights, bias, logits, means):
 
     `rows` (n_rows, n_from) and `weights` (n_from, n_to) float32, C-contiguous; `bias` (padded(n_to),), `logits` and `means`
     (n_rows, at least padded(n_to)) float32. Terms are added in the order of n_from, the bias last, each rounded to float32.
-    Cost: a row of weights for each number that is not 0.
+    Cost: a row of weights for each number that is not 0, or, where many are not, a multiply-add for each coupling.
     """
     _cpu("grey").grey_infer(rows, weights, bias, logits, means)
 

@@ -7,7 +7,7 @@ from fastbm.kernels import rounding_cpu
 from fastbm.kernels.bits_cpu import lowest_one
 from fastbm.kernels.compile_cpu import kernel
 from fastbm.kernels.rounding_cpu import TILE, is_right, largest_sum, round_one, sums_of, transpose_tile
-from fastbm.kernels.simd_cpu import add_multiples_4, add_multiples_16
+from fastbm.kernels.sums_cpu import add_multiples_4, add_multiples_16
 from fastbm.kernels.tables_cpu import NOT_LIVE, coarsen
 from fastbm.kernels.threads_cpu import COST_OF_A_COUPLING, share_out
 

@@ -10,8 +10,8 @@ from fastbm.kernels.cost_cpu import makes_tables
 from fastbm.kernels.draw_cpu import draw, fill_random_words, store_states, write_logits, write_means
 from fastbm.kernels.lookup_cpu import LARGEST_SLAB, draw_layer
 from fastbm.kernels.rough_cpu import write_bounds
-from fastbm.kernels.simd_cpu import add_rows_4, add_rows_8
 from fastbm.kernels.slab_cpu import leave, new_slab, spread, turn
+from fastbm.kernels.sums_cpu import add_rows_4, add_rows_8
 from fastbm.kernels.tables_cpu import NOT_LIVE, UNITS_A_WORD, build_live
 from fastbm.kernels.threads_cpu import COST_OF_A_COUPLING, COST_OF_A_DRAW, share_out, worth
 

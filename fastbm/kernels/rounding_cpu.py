@@ -5,7 +5,7 @@ from numba import int32, int64, njit, uint32
 
 from fastbm import chain
 from fastbm.kernels.compile_cpu import kernel
-from fastbm.kernels.simd_cpu import transpose_16
+from fastbm.kernels.sums_cpu import transpose_16
 from fastbm.kernels.threads_cpu import share_out
 
 TILE = 16

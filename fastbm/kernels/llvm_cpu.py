@@ -1,0 +1,73 @@
+"""Pieces of LLVM that the intrinsics of this package are made of."""
+
+from llvmlite import ir
+from numba.core import cgutils
+
+I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+
+
+def number(value):
+    return ir.Constant(I64, value)
+
+
+def constant(kind, lanes, value):
+    return ir.Constant(ir.VectorType(kind, lanes), [value] * lanes)
+
+
+def splat(builder, value, lanes):
+    """A vector with `value` in all lanes."""
+    undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    one = builder.insert_element(undefined, value, ir.Constant(I32, 0))
+    return builder.shuffle_vector(one, undefined, constant(I32, lanes, 0))
+
+
+def call(builder, name, result, arguments):
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+
+def sum_of(builder, left, right):
+    return (builder.fadd if isinstance(left.type.element, ir.FloatType) else builder.add)(left, right)
+
+
+class Memory:
+    """An array, C-contiguous, as memory: loads and stores of vectors at offsets counted in elements."""
+
+    def __init__(self, context, builder, kind, array):
+        self.builder, self.size = builder, kind.dtype.bitwidth // 8
+        self.element = context.get_data_type(kind.dtype)
+        structure = context.make_array(kind)(context, builder, array)
+        self.data, self.shape = structure.data, cgutils.unpack_tuple(builder, structure.shape)
+        self.width = self.shape[-1]
+
+    def pointer(self, offset, pointee):
+        return self.builder.bitcast(self.builder.gep(self.data, [offset]), pointee.as_pointer())
+
+    def load(self, offset, lanes=None):
+        kind = self.element if lanes is None else ir.VectorType(self.element, lanes)
+        return self.builder.load(self.pointer(offset, kind), align=self.size)
+
+    def store(self, value, offset):
+        self.builder.store(value, self.pointer(offset, value.type), align=self.size)
+
+
+def loop(builder, first, last, carried, body):
+    """``for index in range(first, last): carried = body(index, carried)``, with the carried values in registers."""
+    before = builder.block
+    head, inside, after = (builder.append_basic_block(name) for name in ("head", "inside", "after"))
+    builder.branch(head)
+    builder.position_at_end(head)
+    index = builder.phi(I64)
+    index.add_incoming(first, before)
+    phis = [builder.phi(value.type) for value in carried]
+    for phi, value in zip(phis, carried, strict=True):
+        phi.add_incoming(value, before)
+    builder.cbranch(builder.icmp_signed("<", index, last), inside, after)
+    builder.position_at_end(inside)
+    new = body(index, list(phis))
+    index.add_incoming(builder.add(index, number(1)), builder.block)
+    for phi, value in zip(phis, new, strict=True):
+        phi.add_incoming(value, builder.block)
+    builder.branch(head)
+    builder.position_at_end(after)
+    return phis

@@ -1,0 +1,135 @@
+"""Sums of rows, and a transposition, all in registers, as intrinsics: plain LLVM, which finds instructions on any processor."""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fastbm.kernels.llvm_cpu import I32, I64, Memory, loop, number, splat, sum_of
+
+
+def _add_rows(n_vectors):
+    """Return `add_rows` for that many vectors of 16 columns."""
+
+    @intrinsic
+    def add_rows(typingctx, sums, at, rows, listed, begin, end, column):
+        """sums[at + k] += Σ_i rows[listed[i], column + k] for 0 <= k < 16 n_vectors and begin <= i < end, in the order of i."""
+        signature = types.void(sums, types.intp, rows, listed, types.intp, types.intp, types.intp)
+        return signature, _row_sums(n_vectors, weighted=False)
+
+    return add_rows
+
+
+def _add_multiples(n_vectors):
+    """Return `add_multiples` for that many vectors of 16 columns."""
+
+    @intrinsic
+    def add_multiples(typingctx, sums, at, rows, listed, line, begin, end, column, factors):
+        """As `add_rows` of listed[line], each row first multiplied by factors[line, i]: float32, product and sum rounded."""
+        signature = types.void(sums, types.intp, rows, listed, types.intp, types.intp, types.intp, types.intp, factors)
+        return signature, _row_sums(n_vectors, weighted=True)
+
+    return add_multiples
+
+
+def _row_sums(n_vectors, weighted):
+    """Return what emits `add_rows`, or `add_multiples` when `weighted`."""
+
+    def codegen(context, builder, signature, arguments):
+        at = arguments[1]
+        begin, end, column = arguments[-4:-1] if weighted else arguments[-3:]
+        out, row, index = (Memory(context, builder, signature.args[k], arguments[k]) for k in (0, 2, 3))
+        offsets, line = [number(16 * k) for k in range(n_vectors)], number(0)
+        if weighted:
+            factors, line = Memory(context, builder, signature.args[-1], arguments[-1]), builder.mul(arguments[4], index.width)
+
+        def body(i, totals):
+            i = builder.add(line, i)
+            start = builder.add(builder.mul(builder.zext(index.load(i), I64), row.width), column)
+            terms = [row.load(builder.add(start, offset), 16) for offset in offsets]
+            if weighted:
+                factor = splat(builder, factors.load(i), 16)
+                terms = [builder.fmul(factor, term) for term in terms]
+            return [sum_of(builder, total, term) for total, term in zip(totals, terms, strict=True)]
+
+        totals = [out.load(builder.add(at, offset), 16) for offset in offsets]
+        for total, offset in zip(loop(builder, begin, end, totals, body), offsets, strict=True):
+            out.store(total, builder.add(at, offset))
+        return context.get_dummy_value()
+
+    return codegen
+
+
+add_rows_4, add_rows_8 = _add_rows(4), _add_rows(8)
+add_multiples_1, add_multiples_4, add_multiples_16 = (_add_multiples(n) for n in (1, 4, 16))
+
+
+ROWS_AT_ONCE = 4
+"""Rows of which `add_products` keeps sums in registers."""
+
+
+def _add_products(n_vectors):
+    """Return `add_products` for that many vectors of 16 columns."""
+
+    @intrinsic
+    def add_products(typingctx, sums, at, given, row, rows, column):
+        """sums[row + r, at + k] += Σ_i given[row + r, i] rows[i, column + k] for 0 <= r < ROWS_AT_ONCE, k < 16 n_vectors.
+
+        Terms are added in the order of i; float32, product and sum rounded.
+        """
+        signature = types.void(sums, types.intp, given, types.intp, rows, types.intp)
+
+        def codegen(context, builder, signature, arguments):
+            _, at, _, row, _, column = arguments
+            out, left, right = (Memory(context, builder, signature.args[k], arguments[k]) for k in (0, 2, 4))
+            lines = [builder.add(row, number(r)) for r in range(ROWS_AT_ONCE)]
+            starts = [builder.mul(line, left.width) for line in lines]
+            offsets = [number(16 * k) for k in range(n_vectors)]
+            columns, there = ([builder.add(first, offset) for offset in offsets] for first in (column, at))
+            places = [builder.add(builder.mul(line, out.width), k) for line in lines for k in there]
+
+            def body(i, totals):
+                start, new = builder.mul(i, right.width), []
+                terms = [right.load(builder.add(start, k), 16) for k in columns]
+                for r in range(ROWS_AT_ONCE):
+                    factor = splat(builder, left.load(builder.add(starts[r], i)), 16)
+                    new += [builder.fmul(factor, term) for term in terms]
+                return [builder.fadd(total, term) for total, term in zip(totals, new, strict=True)]
+
+            totals = [out.load(place, 16) for place in places]
+            for total, place in zip(loop(builder, number(0), left.width, totals, body), places, strict=True):
+                out.store(total, place)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return add_products
+
+
+add_products_1, add_products_4 = _add_products(1), _add_products(4)
+
+
+@intrinsic
+def transpose_16(typingctx, source, row, column, target):
+    """target[column + k, row + i] = source[row + i, column + k] for 0 <= i, k < 16; int32."""
+    signature = types.void(source, types.intp, types.intp, target)
+
+    def codegen(context, builder, signature, arguments):
+        _, row, column, _ = arguments
+        taken, given = (Memory(context, builder, signature.args[k], arguments[k]) for k in (0, 3))
+
+        def place(memory, i, k):
+            return builder.add(builder.mul(i, memory.width), k)
+
+        rows = [taken.load(place(taken, builder.add(row, number(i)), column), 16) for i in range(16)]
+        for _ in range(4):  # interleaving row i with row i + 8, four times, is a transposition
+            mixed = []
+            for i in range(8):
+                for half in (0, 8):
+                    lanes = [half + k // 2 + 16 * (k % 2) for k in range(16)]
+                    mixed.append(builder.shuffle_vector(rows[i], rows[i + 8], ir.Constant(ir.VectorType(I32, 16), lanes)))
+            rows = mixed
+        for k in range(16):
+            given.store(rows[k], place(given, builder.add(column, number(k)), row))
+        return context.get_dummy_value()
+
+    return signature, codegen
