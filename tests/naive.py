@@ -68,12 +68,15 @@ def pseudo_likelihood(weights, visible_bias, hidden_bias, X):
     return total
 
 
-def ascend(weights, velocity, data, chains, means, *, learning_rate, momentum=0.0, l1=0.0, l2=0.0):
-    """A step of the weights up the gradient, row after row, in float32: new weights, velocity, visible and hidden gradient.
+def ascend(
+    weights, velocity, data, chains, means, offsets=None, *, learning_rate, momentum=0.0, l1=0.0, l2=0.0, offset_rate=0.0
+):
+    """A step of the weights up the gradient, row after row, in float32: new weights, velocity, and gradients of the biases.
 
-    `data` and `chains` are rows, a number a unit; `means` the hidden probabilities of both; `velocity` may be None.
+    `data` and `chains` are rows, a number a unit; `means` the hidden probabilities of both; `velocity` may be None, and so may
+    the `offsets` of visible and of hidden units, which change in place.
     """
-    learning_rate, momentum, l1, l2 = map(np.float32, (learning_rate, momentum, l1, l2))
+    learning_rate, momentum, l1, l2, offset_rate = map(np.float32, (learning_rate, momentum, l1, l2, offset_rate))
     factors = np.float32([1 / len(data)] * len(data) + [-1 / len(chains)] * len(chains))
     gradients = [np.zeros(shape, np.float32) for shape in (weights.shape, *weights.shape)]
     for row, factor, hidden in zip([*data, *chains], factors, means, strict=True):
@@ -81,12 +84,38 @@ def ascend(weights, velocity, data, chains, means, *, learning_rate, momentum=0.
         for total, term in zip(gradients, (visible[:, None] * hidden, visible, factor * hidden), strict=True):
             total += term
     gradient, visible_gradient, hidden_gradient = gradients
+    if offsets is not None:
+        for offset, rows in zip(offsets, (data, means[: len(data)]), strict=True):
+            mean = np.zeros_like(offset)
+            for row in rows:
+                mean += np.float32(1 / len(data)) * np.float32(row)
+            offset += offset_rate * (mean - offset)
+        visible_offset, hidden_offset = offsets
+        gradient -= visible_offset[:, None] * hidden_gradient + visible_gradient[:, None] * hidden_offset
+        visible_gradient = visible_gradient - folded(gradient * hidden_offset, 64)
+        for first in range(0, len(gradient), 16):
+            pull = np.zeros_like(hidden_gradient)
+            for unit in range(first, min(first + 16, len(gradient))):
+                pull += visible_offset[unit] * gradient[unit]
+            hidden_gradient = hidden_gradient - pull
     if l1 or l2:
         gradient = gradient - (l2 * weights + l1 * np.sign(weights))
     step = learning_rate * gradient
     if velocity is not None:
         step = velocity = momentum * velocity + step
     return weights + step, velocity, visible_gradient, hidden_gradient
+
+
+def folded(terms, n_lanes):
+    """Sums of the rows of float32 terms: first of every n_lanes-th term, then of what that gives, each sum rounded."""
+    lanes = np.zeros((len(terms), n_lanes), np.float32)
+    for begin in range(0, terms.shape[1], n_lanes):
+        some = terms[:, begin : begin + n_lanes]
+        lanes[:, : some.shape[1]] += some
+    total = np.zeros(len(terms), np.float32)
+    for lane in range(n_lanes):
+        total += lanes[:, lane]
+    return total
 
 
 def contrastive_divergence(machine, X, chains, *, key, n_steps, learning_rate):

@@ -17,6 +17,7 @@ ESTIMATORS = [
     BernoulliRBM(n_components=5, n_iter=2),
     BernoulliRBM(n_components=5, n_iter=2, algorithm="cd", momentum=0.5, l2=1e-3, learning_rate_schedule="linear"),
     BernoulliRBM(n_components=5, n_iter=2, n_chains=3, n_gibbs_steps=2, l1=1e-3),
+    BernoulliRBM(n_components=5, n_iter=2, centered=True),
 ]
 OUT_OF_REACH = {
     "test_fit_gibbs": "pins the numbers of NumPy's generator",

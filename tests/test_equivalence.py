@@ -66,7 +66,7 @@ def test_one_thread_is_many_threads(n_chains, way, always_threads, digits):
     for n_threads in (1, get_num_threads()):
         with threads_cpu.limited_to(n_threads):
             machine = BernoulliRBM(
-                33, batch_size=30, n_chains=n_chains, n_iter=2, momentum=0.5, l1=1e-4, l2=1e-4, random_state=0
+                33, batch_size=30, n_chains=n_chains, n_iter=2, momentum=0.5, l1=1e-4, l2=1e-4, centered=True, random_state=0
             )
             fits.append(machine.fit(X))
             samples.append(fits[-1].sample(100, n_steps=30))
@@ -99,10 +99,12 @@ def test_float32_and_float64_give_the_same_draws(digits, grey):
     np.testing.assert_array_equal(single.gibbs(X[:5].astype(np.float32)), double.gibbs(X[:5].astype(np.float64)))
 
 
+@pytest.mark.parametrize("centered", [False, True])
 @pytest.mark.parametrize("algorithm", ["pcd", "cd"])
-def test_warm_start_is_one_longer_fit(digits, algorithm):
+def test_warm_start_is_one_longer_fit(digits, algorithm, centered):
     X = digits[0][:205]
-    parameters = {"batch_size": 20, "random_state": 0, "momentum": 0.5, "n_gibbs_steps": 2, "algorithm": algorithm}
+    parameters = {"batch_size": 20, "random_state": 0, "momentum": 0.5, "n_gibbs_steps": 2}
+    parameters |= {"algorithm": algorithm, "centered": centered}
     whole = BernoulliRBM(20, n_iter=4, **parameters).fit(X)
     parts = BernoulliRBM(20, n_iter=1, warm_start=True, **parameters)
     for _ in range(4):

@@ -17,7 +17,15 @@ from fastbm import BernoulliRBM
 from fastbm.estimators import _persistence
 
 FITTED = ("components_", "intercept_hidden_", "intercept_visible_", "h_samples_")
-PARAMETERS = {"batch_size": 20, "n_chains": 7, "momentum": 0.5, "l2": 1e-3, "random_state": 3, "warm_start": True}
+PARAMETERS = {
+    "batch_size": 20,
+    "n_chains": 7,
+    "momentum": 0.5,
+    "l2": 1e-3,
+    "centered": True,
+    "random_state": 3,
+    "warm_start": True,
+}
 
 
 def assert_same(first, second):

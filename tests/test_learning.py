@@ -40,6 +40,8 @@ def test_no_worse_than_scikit_learn_on_digits(digits):
         {"momentum": 0.5, "learning_rate": 0.025},
         {"learning_rate_schedule": "linear", "learning_rate": 0.1},
         {"l2": 1e-4, "l1": 1e-5},
+        {"centered": True},
+        {"centered": True, "algorithm": "cd", "momentum": 0.5, "learning_rate": 0.025},
     ],
     ids=str,
 )
@@ -47,6 +49,19 @@ def test_every_option_learns(digits, parameters):
     train, held_out = digits
     machine = BernoulliRBM(**SCHEDULE | parameters, random_state=0).fit(train)
     assert log_likelihood(machine, held_out) > -26.5  # an untrained machine has -44.4, a factorial one -32.9
+
+
+def test_centred_it_learns_inverted_digits_as_well(digits):
+    """White on black or black on white: the plain gradient gets stuck on one of them [Melchior et al. 2016]."""
+    reached = {}
+    for centered in (False, True):
+        for inverted in (False, True):
+            train, held_out = (1 - rows if inverted else rows for rows in digits)
+            machine = BernoulliRBM(**SCHEDULE | {"learning_rate": 0.2}, centered=centered, random_state=0).fit(train)
+            reached[centered, inverted] = log_likelihood(machine, held_out)
+    print(f"held-out nats, (centred, inverted): {reached}")
+    assert abs(reached[True, True] - reached[True, False]) < 0.5
+    assert reached[True, True] > reached[False, True] + 3
 
 
 def test_the_distribution_of_noisy_copies_is_learnt():

@@ -135,7 +135,7 @@ class TestPhases:
 class Learner:
     """What `ascend` reads and writes, for a random machine; rows are grey where asked, else packed."""
 
-    def __init__(self, size, n_rows, n_chains, *, grey=False, momentum=0.0, scale=0.3):
+    def __init__(self, size, n_rows, n_chains, *, grey=False, momentum=0.0, scale=0.3, centered=False):
         rng = np.random.default_rng(7)
         self.weights = (rng.normal(size=size) * scale).astype(np.float32)
         self.velocity = (rng.normal(size=size) * 0.1).astype(np.float32) if momentum else np.empty((0, 0), np.float32)
@@ -147,7 +147,9 @@ class Learner:
         self.rows, self.grey = (states[:0], self.data) if grey else (states, self.data[:0])
         self.to_hidden, self.to_visible = (naive.pad(np.zeros(shape, np.int32)) for shape in (size, size[::-1]))
         self.gradients = [np.full(n, np.nan, np.float32) for n in size]
+        self.offsets = [rng.random(n if centered else 0, np.float32) for n in size]
         self.tables, self.rates = {}, {"learning_rate": 0.05, "momentum": momentum, "l1": 0.0, "l2": 0.0}
+        self.rates["offset_rate"] = 0.25
         self.round()
 
     def round(self):
@@ -158,13 +160,15 @@ class Learner:
 
     def ascend(self, *, both=True, **rates):
         self.exponent = kernels.ascend(
-            self.weights, self.velocity, self.to_hidden, self.to_visible, *self.gradients, self.rows, self.grey,
-            chain.pack(self.chains), self.means, self.tables, exponent=self.exponent, both=both, **self.rates | rates,
+            self.weights, self.velocity, self.to_hidden, self.to_visible, *self.gradients, *self.offsets,
+            self.rows, self.grey, chain.pack(self.chains), self.means, self.tables, exponent=self.exponent, both=both, **self.rates | rates,
         )  # fmt: skip
 
     def expected(self, **rates):
         velocity, means = (self.velocity if self.velocity.size else None), self.means[:, : self.weights.shape[1]]
-        return naive.ascend(self.weights.copy(), velocity, self.data, self.chains, means, **self.rates | rates)
+        offsets = [offset.copy() for offset in self.offsets] if self.offsets[0].size else None
+        ascended = naive.ascend(self.weights.copy(), velocity, self.data, self.chains, means, offsets, **self.rates | rates)
+        return *ascended, offsets
 
     def assert_rounded(self, *, both=True):
         """The roundings, or the one to the hidden units, are the reference's of the weights, and their padding is 0."""
@@ -183,13 +187,54 @@ class TestAscend:
     def test_equals_its_naive_twin(self, size, n_rows, n_chains, grey, momentum, n_threads):
         learner = Learner(size, n_rows, n_chains, grey=grey, momentum=momentum)
         for _ in range(2):
-            weights, velocity, *gradients = learner.expected()
+            weights, velocity, *gradients, _ = learner.expected()
             learner.ascend()
             np.testing.assert_array_equal(learner.weights, weights)
             np.testing.assert_equal(learner.gradients, gradients)
             if momentum:
                 np.testing.assert_array_equal(learner.velocity, velocity)
             learner.assert_rounded()
+
+    @pytest.mark.parametrize("momentum", [0.0, 0.9])
+    @pytest.mark.parametrize("grey", [False, True])
+    @pytest.mark.parametrize(("n_rows", "n_chains"), [(1, 1), (17, 1), (10, 100)])
+    @pytest.mark.parametrize("size", [*SIZES, (17, 400)])
+    def test_centred_it_equals_its_naive_twin(self, size, n_rows, n_chains, grey, momentum, n_threads):
+        learner = Learner(size, n_rows, n_chains, grey=grey, momentum=momentum, centered=True)
+        for _ in range(2):
+            weights, _, *gradients, offsets = learner.expected(l2=1e-3)
+            learner.ascend(l2=1e-3)
+            np.testing.assert_array_equal(learner.weights, weights)
+            np.testing.assert_equal(learner.gradients, gradients)
+            np.testing.assert_equal(learner.offsets, offsets)
+            learner.assert_rounded()
+
+    @pytest.mark.parametrize("flipped", [0, 1])
+    def test_centred_it_does_not_matter_which_state_is_called_on(self, flipped):
+        """Exchanging 0 and 1 of all visible units, or of all hidden ones, gives a machine that learns the same.
+
+        The energies are the same when these units' weights and biases change sign, and the other side's biases take up the
+        sums of the weights: so must the steps.
+        """
+        learner, other = (Learner((65, 130), 30, 20, centered=True) for _ in range(2))
+        if flipped == 0:
+            other.data, other.chains = 1 - other.data, ~other.chains
+            other.rows = chain.pack(other.data)
+        else:
+            other.means[:, :130] = 1 - other.means[:, :130]
+        other.offsets[flipped] = 1 - other.offsets[flipped]
+        other.weights *= -1
+        (weights, biases), (other_weights, other_biases) = (self.steps(each) for each in (learner, other))
+        np.testing.assert_allclose(other_weights, -weights, atol=1e-6)
+        np.testing.assert_allclose(other_biases[flipped], -biases[flipped], atol=1e-5)
+        np.testing.assert_allclose(other_biases[1 - flipped], biases[1 - flipped] + weights.sum(axis=flipped), atol=1e-5)
+
+    @staticmethod
+    def steps(learner):
+        """The steps of weights and of biases in an ascent at a learning rate of 1."""
+        before = learner.weights.copy()
+        learner.ascend(learning_rate=1.0)
+        return learner.weights - before, learner.gradients
 
     @pytest.mark.parametrize("momentum", [0.0, 0.5])
     @pytest.mark.parametrize(("l1", "l2"), [(0.3, 0.0), (0.0, 0.7), (0.3, 0.7)])

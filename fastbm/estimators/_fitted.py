@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastbm import chain
 from fastbm.estimators import _validation
 from fastbm.machines.rbm import RBM, RoundedRBM, rounded
-from fastbm.training.contrastive_divergence import State
+from fastbm.training.contrastive_divergence import Offsets, State
 
 _last_rounded: WeakKeyDictionary[BaseEstimator, tuple[RBM, RoundedRBM]] = WeakKeyDictionary()
 """The rounding of each estimator when it was last sampled, and what was rounded."""
@@ -35,6 +35,7 @@ class FittedRBM(BaseEstimator):
     _gibbs_updates: int  # block updates that calls of gibbs have made
     _visible_chains: np.ndarray  # packed
     _velocity: RBM | None
+    _offsets: Offsets | None
 
     # constructor parameters
     n_components: int
@@ -90,6 +91,7 @@ class FittedRBM(BaseEstimator):
         self.h_samples_ = chain.unpack(state.chains.hidden, self.components_.shape[0], dtype)
         self.n_iter_, self.device_ = n_iter, device
         self._n_features_out = self.components_.shape[0]
-        self._velocity, self._seed, self._gibbs_updates = state.velocity, seed, gibbs_updates
+        self._velocity, self._offsets = state.velocity, state.offsets
+        self._seed, self._gibbs_updates = seed, gibbs_updates
         self._visible_chains, self._updates = state.chains.visible, state.chains.updates
         return self

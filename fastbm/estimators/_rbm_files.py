@@ -11,6 +11,7 @@ from fastbm.estimators import _persistence, _validation
 from fastbm.estimators._fitted import FittedRBM
 from fastbm.machines.rbm import RBM, Chains, all_free
 from fastbm.training import contrastive_divergence
+from fastbm.training.contrastive_divergence import Offsets
 
 PARAMETER_ARRAYS = ("components_", "intercept_visible_", "intercept_hidden_")
 LARGEST_POSITION = 2**33
@@ -81,6 +82,8 @@ class RBMFiles(FittedRBM):
         arrays |= {"chains.visible": self._visible_chains, "chains.hidden": chain.pack(self.h_samples_)}
         if self._velocity is not None:
             arrays |= {f"velocity.{name}": array for name, array in self._velocity._asdict().items()}
+        if self._offsets is not None:
+            arrays |= {f"offsets.{name}": array for name, array in self._offsets._asdict().items()}
         header = {name: getattr(self, name) for name in NUMBERS} | {"parameters": self._saved_parameters()}
         if hasattr(self, "feature_names_in_"):
             header["feature_names_in_"] = [str(name) for name in self.feature_names_in_]
@@ -124,9 +127,10 @@ class RBMFiles(FittedRBM):
         components, visible_bias, hidden_bias = (arrays[name] for name in PARAMETER_ARRAYS)
         machine = RBM(*_validation.check_parameters(components.T, visible_bias, hidden_bias))
         velocity = RBM(*(arrays[f"velocity.{name}"] for name in RBM._fields)) if "velocity.weights" in arrays else None
+        offsets = Offsets(*(arrays[f"offsets.{name}"] for name in Offsets._fields)) if "offsets.visible" in arrays else None
         n_iter, seed, updates, gibbs_updates = (_validation.check_count(header[name], name, 0) for name in NUMBERS)
         chains = Chains(arrays["chains.visible"], arrays["chains.hidden"], updates)
-        _check_shapes(machine, velocity, chains)
+        _check_shapes(machine, velocity, chains, offsets)
         features = {"n_features_in_": machine.weights.shape[0]}
         if self.n_components != machine.weights.shape[1]:
             raise ValueError(f"n_components={self.n_components} with components_ of shape {components.shape}")
@@ -135,7 +139,7 @@ class RBMFiles(FittedRBM):
         if "feature_names_in_" in header:
             features["feature_names_in_"] = np.array(header["feature_names_in_"], dtype=object)
         return self._set_fitted(
-            contrastive_divergence.resume(machine, velocity, chains),
+            contrastive_divergence.resume(machine, velocity, chains, offsets),
             seed=seed,
             n_iter=n_iter,
             dtype=components.dtype,
@@ -154,12 +158,13 @@ def _plain(value):
     return float(value) if isinstance(value, Real) else value
 
 
-def _check_shapes(machine, velocity, chains):
+def _check_shapes(machine, velocity, chains, offsets):
     n_chains = len(chains.visible)
     words = [chain.padded(n_units) // chain.WORD for n_units in machine.weights.shape]
     expected = [((n_chains, size), np.dtype(np.uint64)) for size in words]
     expected += [(array.shape, np.dtype(np.float32)) for array in machine if velocity is not None]
-    got = [(array.shape, array.dtype) for array in (chains.visible, chains.hidden, *(velocity or ()))]
+    expected += [(array.shape, np.dtype(np.float32)) for array in machine[1:] if offsets is not None]
+    got = [(array.shape, array.dtype) for array in (chains.visible, chains.hidden, *(velocity or ()), *(offsets or ()))]
     if got != expected or n_chains == 0:
         raise ValueError(f"arrays of {got} where {expected} were expected")
     free = (all_free(n_units) for n_units in machine.weights.shape)

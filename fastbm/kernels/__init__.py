@@ -106,8 +106,8 @@ def phases(
 
 
 def ascend(
-    weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient, rows, grey, visible, means, tables,
-    *, exponent, learning_rate, momentum, l1, l2, both,
+    weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient, visible_offset, hidden_offset, rows, grey,
+    visible, means, tables, *, exponent, learning_rate, momentum, l1, l2, offset_rate, both,
 ):  # fmt: skip
     """Move the weights up the gradient of the log-likelihood, and round them again; return the exponent.
 
@@ -115,18 +115,23 @@ def ascend(
     packed states of the chains. `means` are the hidden probabilities of the data, then those of the chains, as `phases` writes
     them. Written: `weights` (n_visible, n_hidden) float32; `velocity`, of the same shape, or (0, 0) where there is no momentum;
     `to_hidden` and `to_visible`, as by `round_couplings`, where `exponent` is tried first, but `to_visible` only if `both`, or
-    if `phases` will look at it; `visible_gradient` (n_visible,) and `hidden_gradient` (n_hidden,) float32, the mean states of
-    the data less those of the chains. `tables` is emptied, but for what the next `phases` needs, and a note "one way" when
-    `to_visible` was left out.
+    if `phases` will look at it; `visible_gradient` (n_visible,) and `hidden_gradient` (n_hidden,) float32, the gradients of the
+    biases. `tables` is emptied, but for what the next `phases` needs, and a note "one way" when `to_visible` was left out.
 
-    Means are summed in the order of their rows, each multiplied by its state and by 1 / n_rows, or -1 / n_chains. Then velocity
-    ← momentum · velocity + learning_rate · (gradient - l2 · w - l1 · sign(w)), and w ← w + velocity. Twin: ``naive.ascend`` in
-    the tests. Cost: a row of means for each unit that is on, in the data and in the chains, and one pass over the weights and
-    over their roundings.
+    Means are summed in the order of their rows, each multiplied by its state and by 1 / n_rows, or -1 / n_chains: that is the
+    gradient G of the weights, and so are the gradients a and b of the biases, the mean states of the data less those of the
+    chains. Where there are offsets μ, `visible_offset` (n_visible,), and λ, `hidden_offset` (n_hidden,) float32, not of size 0,
+    the gradients are centred: the offsets first move to the mean states of the data by the fraction `offset_rate`; then G ← G -
+    μ bᵀ - a λᵀ, a ← a - G λ, b ← b - Gᵀ μ.
+
+    Then velocity ← momentum · velocity + learning_rate · (G - l2 · w - l1 · sign(w)), and w ← w + velocity. Twin:
+    ``naive.ascend`` in the tests. Cost: a row of means for each unit that is on, in the data and in the chains, and one pass
+    over the weights and over their roundings.
     """
     return _cpu("ascent").ascend(
-        weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient, rows, grey, visible, means, tables,
-        exponent=exponent, learning_rate=learning_rate, momentum=momentum, l1=l1, l2=l2, both=both,
+        weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient, visible_offset, hidden_offset, rows, grey,
+        visible, means, tables, exponent=exponent, learning_rate=learning_rate, momentum=momentum, l1=l1, l2=l2,
+        offset_rate=offset_rate, both=both,
     )  # fmt: skip
 
 

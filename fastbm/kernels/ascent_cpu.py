@@ -20,19 +20,23 @@ COST_OF_A_STEP = 0.5
 
 
 def ascend(
-    weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient, rows, grey, visible, means, tables,
-    *, exponent, learning_rate, momentum, l1, l2, both,
+    weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient, visible_offset, hidden_offset, rows, grey,
+    visible, means, tables, *, exponent, learning_rate, momentum, l1, l2, offset_rate, both,
 ):  # fmt: skip
     live = tables.get("live", NOT_LIVE)
     tables.clear()
     row_sums, column_sums = sums_of(weights.shape)
-    numbers = [np.float32(value) for value in (2.0**exponent, learning_rate, momentum, l1, l2)]
-    run_hidden_gradient(hidden_gradient, means, rows.shape[0] + grey.shape[0])
+    pulls = np.empty((len(column_sums), hidden_offset.size), np.float32)
+    numbers = [np.float32(value) for value in (2.0**exponent, learning_rate, momentum, l1, l2, offset_rate)]
+    run_hidden_gradient(hidden_gradient, hidden_offset, means, rows.shape[0] + grey.shape[0], numbers[-1])
     cost = TILE * weights.shape[1] * (COST_OF_A_STEP + COST_OF_A_COUPLING * means.shape[0])
     share_out(
-        run_ascend, len(column_sums), cost, weights, velocity, to_hidden, to_visible, visible_gradient, rows, grey, visible,
-        means, *live, row_sums, column_sums, *numbers, both or live is NOT_LIVE,
+        run_ascend, len(column_sums), cost, weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient,
+        visible_offset, hidden_offset, rows, grey, visible, means, *live, row_sums, column_sums, pulls, *numbers,
+        both or live is NOT_LIVE,
     )  # fmt: skip
+    if hidden_offset.size:
+        pull_down(hidden_gradient, pulls)
     if is_right(exponent, largest_sum(row_sums, column_sums), weights.shape):
         if live is not NOT_LIVE:
             tables |= {"live": live, "one way": not both}
@@ -41,19 +45,23 @@ def ascend(
 
 
 @kernel
-def run_hidden_gradient(hidden_gradient, means, n_data):
-    """The mean of the means of the data, less that of the chains."""
+def run_hidden_gradient(hidden_gradient, hidden_offset, means, n_data, offset_rate):
+    """The mean of the means of the data, which the offset moves to, less that of the chains."""
     hidden_gradient[:] = float32(0)
     for row in range(means.shape[0]):
         factor = float32(1 / n_data) if row < n_data else float32(-1 / (means.shape[0] - n_data))
         for unit in range(hidden_gradient.size):
             hidden_gradient[unit] += factor * means[row, unit]
+        if row == n_data - 1:
+            for unit in range(hidden_offset.size):
+                hidden_offset[unit] += offset_rate * (hidden_gradient[unit] - hidden_offset[unit])
 
 
 @kernel
 def run_ascend(
-    first, last, weights, velocity, to_hidden, to_visible, visible_gradient, rows, grey, visible, means, coarse, starts, steps,
-    row_sums, column_sums, scale, learning_rate, momentum, l1, l2, both,
+    first, last, weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient, visible_offset, hidden_offset,
+    rows, grey, visible, means, coarse, starts, steps, row_sums, column_sums, pulls, scale, learning_rate, momentum, l1, l2,
+    offset_rate, both,
 ):  # fmt: skip
     n_visible, n_hidden = weights.shape
     listed, factors = np.empty((TILE, means.shape[0]), np.uint32), np.empty((TILE, means.shape[0]), np.float32)
@@ -61,12 +69,16 @@ def run_ascend(
     width, wide = -(-n_hidden // COLUMNS) * COLUMNS, 0
     if means.shape[0] <= FEW_MEANS:
         wide = width // (4 * COLUMNS) * 4 * COLUMNS
-    gradient = np.empty(TILE * width, np.float32)
+    gradient, lanes = np.empty(TILE * width, np.float32), np.empty(COLUMNS, np.float32)
     for tile in range(first, last):
         begin, n_units = TILE * tile, min(TILE, n_visible - TILE * tile)
         counts[:], column_sums[tile] = 0, 0
         list_rows(listed, factors, counts, rows, begin, n_units, 0, float32(1 / max(rows.shape[0], 1)))
         list_grey(listed, factors, counts, grey, begin, n_units, float32(1 / max(grey.shape[0], 1)))
+        if visible_offset.size:
+            for unit in range(n_units):
+                mean = factors[unit, : counts[unit]].sum()
+                visible_offset[begin + unit] += offset_rate * (mean - visible_offset[begin + unit])
         list_rows(
             listed, factors, counts, visible, begin, n_units, means.shape[0] - visible.shape[0], float32(-1 / visible.shape[0])
         )
@@ -83,6 +95,12 @@ def run_ascend(
                     begin_mean, end_mean = bounds[unit, some], bounds[unit, some + 1]
                     at = unit * width + column
                     add_multiples_4(gradient, at, means, listed, unit, begin_mean, end_mean, column, factors)
+        if visible_offset.size:
+            pulls[tile] = float32(0)
+            for unit in range(n_units):
+                ascent, row = gradient[unit * width : unit * width + n_hidden], begin + unit
+                center(ascent, visible_offset[row], hidden_gradient, visible_gradient[row], hidden_offset, pulls[tile])
+                visible_gradient[row] -= product(ascent, hidden_offset, lanes)
         for unit in range(n_units):
             row, ascent = begin + unit, gradient[unit * width : unit * width + n_hidden]
             if l1 != float32(0) or l2 != float32(0):
@@ -96,6 +114,36 @@ def run_ascend(
                 steps[row] = coarsen(to_hidden[row], coarse[row], starts[row])
         if both:
             transpose_tile(tile, to_hidden, to_visible)
+
+
+@njit
+def center(ascent, offset, hidden_gradient, visible_gradient, hidden_offset, pull):
+    """Centre the gradient of one visible unit's weights, and note how it pulls at the hidden biases."""
+    for k in range(ascent.size):
+        ascent[k] -= offset * hidden_gradient[k] + visible_gradient * hidden_offset[k]
+        pull[k] += offset * ascent[k]
+
+
+@njit
+def product(left, right, lanes):
+    """Σ_k left[k] · right[k]: first every COLUMNS-th k, then the sums of those, in order."""
+    lanes[:] = float32(0)
+    whole = left.size // lanes.size * lanes.size
+    for begin in range(0, whole, lanes.size):
+        some, others = left[begin : begin + lanes.size], right[begin : begin + lanes.size]
+        for k in range(lanes.size):
+            lanes[k] += some[k] * others[k]
+    some, others = left[whole:], right[whole:]
+    for k in range(some.size):
+        lanes[k] += some[k] * others[k]
+    return lanes.sum()
+
+
+@kernel
+def pull_down(hidden_gradient, pulls):
+    for tile in range(pulls.shape[0]):
+        for unit in range(hidden_gradient.size):
+            hidden_gradient[unit] -= pulls[tile, unit]
 
 
 @njit

@@ -1,12 +1,14 @@
 """Contrastive divergence [1]_ and its persistent form [2]_ for restricted Boltzmann machines.
 
 The gradient of the mean log-likelihood is the statistics of the data minus the statistics of the model; the model's are taken
-from chains that run a few sweeps: from the data (CD), or from where the last update left them (PCD).
+from chains that run a few sweeps: from the data (CD), or from where the last update left them (PCD). The gradient may be
+centred [3]_: states then enter the statistics less offsets, which follow the mean states of the data.
 
 References
 ----------
 .. [1] Hinton, "Training products of experts by minimizing contrastive divergence", Neural Computation 14, 2002.
 .. [2] Tieleman, "Training restricted Boltzmann machines using approximations to the likelihood gradient", ICML 2008.
+.. [3] Melchior, Fischer & Wiskott, "How to center deep Boltzmann machines", JMLR 17, 2016.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from fastbm.training.minibatches import Rows
 
 NO_VELOCITY = np.empty((0, 0), np.float32)
 """The kernel's `velocity` when there is no momentum."""
+OFFSET_RATE = 0.01
+"""The fraction of the way to a minibatch's mean states that offsets move at each update, as in [3]_."""
 LINE = 16
 """Numbers in a line of the cache: rows of means are one longer than needed, so that columns do not fall on the same lines."""
 
@@ -35,6 +39,17 @@ class Space(NamedTuple):
     means: np.ndarray
     visible_gradient: np.ndarray
     hidden_gradient: np.ndarray
+
+
+class Offsets(NamedTuple):
+    """What is taken away from states when the gradient is centred: their means over the data, more or less."""
+
+    visible: np.ndarray
+    hidden: np.ndarray
+
+
+NO_OFFSETS = Offsets(np.empty(0, np.float32), np.empty(0, np.float32))
+"""The kernel's when the gradient is plain."""
 
 
 class State(NamedTuple):
@@ -49,6 +64,7 @@ class State(NamedTuple):
     velocity: RBM | None
     chains: Chains
     space: Space
+    offsets: Offsets | None = None
 
 
 class Info(NamedTuple):
@@ -64,9 +80,9 @@ def init(machine: RBM, n_chains: int) -> State:
     return resume(machine, None, chains._replace(updates=1))
 
 
-def resume(machine: RBM, velocity: RBM | None, chains: Chains) -> State:
-    """Return a state that goes on from these parameters, last steps and chains, all of which it may change."""
-    return State(machine, rbm.rounded(machine), velocity, chains, space(machine, 0, len(chains.visible)))
+def resume(machine: RBM, velocity: RBM | None, chains: Chains, offsets: Offsets | None = None) -> State:
+    """Return a state that goes on from these parameters, last steps, chains and offsets, all of which it may change."""
+    return State(machine, rbm.rounded(machine), velocity, chains, space(machine, 0, len(chains.visible)), offsets)
 
 
 def space(machine: RBM, n_rows: int, n_chains: int) -> Space:
@@ -92,14 +108,14 @@ def with_space(state: State, n_rows: int) -> State:
 
 
 def step(
-    state: State, rows: Rows, *, key, persistent, n_steps, learning_rate, momentum=0.0, l1=0.0, l2=0.0
+    state: State, rows: Rows, *, key, persistent, n_steps, learning_rate, momentum=0.0, l1=0.0, l2=0.0, centered=False
 ) -> tuple[State, Info]:
     """Make one update of the parameters from one minibatch.
 
     Parameters
     ----------
     state : State
-        Its parameters, velocity and chains are changed in place.
+        Its parameters, velocity, chains and offsets are changed in place.
     rows : Rows
         The minibatch, from `prepare`.
     key : (uint32, uint32)
@@ -108,6 +124,8 @@ def step(
         Whether the chains go on from where they are (PCD), or start at the data (CD).
     n_steps : int
         Sweeps between data, or the last update, and the statistics.
+    centered : bool
+        Whether the gradient is centred; offsets start at the mean states of the first minibatch.
 
     Raises
     ------
@@ -115,7 +133,11 @@ def step(
         When the weights have grown beyond what can be sampled, or are no longer finite.
     """
     state = with_space(state, len(rows))
-    machine, exact, velocity, chains, _ = state
+    machine, exact, velocity, chains, _, offsets = state
+    offsets = offsets if centered else None
+    offset_rate = OFFSET_RATE if offsets else 1.0
+    if centered and offsets is None:
+        offsets = Offsets(np.zeros_like(machine.visible_bias), np.zeros_like(machine.hidden_bias))
     velocity = velocity or optimizers.init(machine, momentum)
     if not persistent:
         chains = _start_at(state, rows, key)
@@ -126,15 +148,16 @@ def step(
     ascent = {"learning_rate": learning_rate, "momentum": momentum}
     exponent = kernels.ascend(
         machine.weights, NO_VELOCITY if velocity is None else velocity.weights, exact.to_hidden, exact.to_visible,
-        state.space.visible_gradient, state.space.hidden_gradient, *rows, chains.visible, means, exact.tables,
-        exponent=exact.exponent, l1=l1, l2=l2, both=n_steps > 1, **ascent,
+        state.space.visible_gradient, state.space.hidden_gradient, *(offsets or NO_OFFSETS), *rows, chains.visible, means,
+        exact.tables, exponent=exact.exponent, l1=l1, l2=l2, offset_rate=offset_rate, both=n_steps > 1,
+        **ascent,
     )  # fmt: skip
     optimizers.step(machine.visible_bias, state.space.visible_gradient, velocity and velocity.visible_bias, **ascent)
     optimizers.step(machine.hidden_bias, state.space.hidden_gradient, velocity and velocity.hidden_bias, **ascent)
     exact = rbm.with_biases(exact._replace(exponent=exponent), machine)
     n_hidden = len(machine.hidden_bias)
     info = Info(means[: len(rows), :n_hidden], means[len(rows) :, :n_hidden])
-    return State(machine, exact, velocity, chains, state.space), info
+    return State(machine, exact, velocity, chains, state.space, offsets), info
 
 
 def _start_at(state: State, rows: Rows, key) -> Chains:
@@ -145,7 +168,7 @@ def _start_at(state: State, rows: Rows, key) -> Chains:
 
 def _phases(state: State, rows: Rows, chains: Chains, key):
     """Sweep the chains once; return them, and the hidden probabilities of the data and of the chains."""
-    machine, exact, _, _, space = state
+    machine, exact, space = state.machine, state.exact, state.space
     means = space.means[: len(rows) + len(chains.visible)]
     if len(rows.grey):
         rbm.grey_infer(machine, exact, rows.grey, means, means)
