@@ -107,15 +107,15 @@ def ascend(
 
 
 def folded(terms, n_lanes):
-    """Sums of the rows of float32 terms: first of every n_lanes-th term, then of what that gives, each sum rounded."""
+    """Sums of the rows of float32 terms: first of every n_lanes-th term, then by halves, each sum rounded."""
     lanes = np.zeros((len(terms), n_lanes), np.float32)
     for begin in range(0, terms.shape[1], n_lanes):
         some = terms[:, begin : begin + n_lanes]
         lanes[:, : some.shape[1]] += some
-    total = np.zeros(len(terms), np.float32)
-    for lane in range(n_lanes):
-        total += lanes[:, lane]
-    return total
+    while lanes.shape[1] > 1:
+        half = lanes.shape[1] // 2
+        lanes = lanes[:, :half] + lanes[:, half:]
+    return lanes[:, 0]
 
 
 def contrastive_divergence(machine, X, chains, *, key, n_steps, learning_rate):

@@ -161,7 +161,8 @@ class Learner:
     def ascend(self, *, both=True, **rates):
         self.exponent = kernels.ascend(
             self.weights, self.velocity, self.to_hidden, self.to_visible, *self.gradients, *self.offsets,
-            self.rows, self.grey, chain.pack(self.chains), self.means, self.tables, exponent=self.exponent, both=both, **self.rates | rates,
+            self.rows, self.grey, chain.pack(self.chains), self.means, self.tables, exponent=self.exponent, both=both,
+            **self.rates | rates,
         )  # fmt: skip
 
     def expected(self, **rates):

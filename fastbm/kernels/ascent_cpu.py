@@ -69,7 +69,7 @@ def run_ascend(
     width, wide = -(-n_hidden // COLUMNS) * COLUMNS, 0
     if means.shape[0] <= FEW_MEANS:
         wide = width // (4 * COLUMNS) * 4 * COLUMNS
-    gradient, lanes = np.empty(TILE * width, np.float32), np.empty(COLUMNS, np.float32)
+    gradient = np.empty(TILE * width, np.float32)
     for tile in range(first, last):
         begin, n_units = TILE * tile, min(TILE, n_visible - TILE * tile)
         counts[:], column_sums[tile] = 0, 0
@@ -96,11 +96,9 @@ def run_ascend(
                     at = unit * width + column
                     add_multiples_4(gradient, at, means, listed, unit, begin_mean, end_mean, column, factors)
         if visible_offset.size:
-            pulls[tile] = float32(0)
-            for unit in range(n_units):
-                ascent, row = gradient[unit * width : unit * width + n_hidden], begin + unit
-                center(ascent, visible_offset[row], hidden_gradient, visible_gradient[row], hidden_offset, pulls[tile])
-                visible_gradient[row] -= product(ascent, hidden_offset, lanes)
+            center(
+                gradient, width, begin, n_units, visible_offset, hidden_gradient, visible_gradient, hidden_offset, pulls[tile]
+            )
         for unit in range(n_units):
             row, ascent = begin + unit, gradient[unit * width : unit * width + n_hidden]
             if l1 != float32(0) or l2 != float32(0):
@@ -117,26 +115,29 @@ def run_ascend(
 
 
 @njit
-def center(ascent, offset, hidden_gradient, visible_gradient, hidden_offset, pull):
-    """Centre the gradient of one visible unit's weights, and note how it pulls at the hidden biases."""
-    for k in range(ascent.size):
-        ascent[k] -= offset * hidden_gradient[k] + visible_gradient * hidden_offset[k]
-        pull[k] += offset * ascent[k]
-
-
-@njit
-def product(left, right, lanes):
-    """Σ_k left[k] · right[k]: first every COLUMNS-th k, then the sums of those, in order."""
-    lanes[:] = float32(0)
-    whole = left.size // lanes.size * lanes.size
-    for begin in range(0, whole, lanes.size):
-        some, others = left[begin : begin + lanes.size], right[begin : begin + lanes.size]
-        for k in range(lanes.size):
-            lanes[k] += some[k] * others[k]
-    some, others = left[whole:], right[whole:]
-    for k in range(some.size):
-        lanes[k] += some[k] * others[k]
-    return lanes.sum()
+def center(gradient, width, begin, n_units, visible_offset, hidden_gradient, visible_gradient, hidden_offset, pull):
+    """Centre the gradients of a tile's weights and of its units' biases, and sum how it pulls at the hidden biases."""
+    blocks = gradient.reshape(-1, width // COLUMNS, COLUMNS)
+    lanes, offsets = np.empty(COLUMNS, np.float32), np.zeros((width // COLUMNS, COLUMNS), np.float32)
+    offsets.reshape(-1)[: hidden_offset.size] = hidden_offset
+    pull[:] = float32(0)
+    for unit in range(n_units):
+        offset, slope = visible_offset[begin + unit], visible_gradient[begin + unit]
+        ascent = gradient[unit * width : (unit + 1) * width]
+        for k in range(pull.size):
+            ascent[k] -= offset * hidden_gradient[k] + slope * hidden_offset[k]
+            pull[k] += offset * ascent[k]
+        ascent[pull.size :] = float32(0)
+        lanes[:] = float32(0)
+        for block in range(offsets.shape[0]):
+            for k in range(COLUMNS):
+                lanes[k] += blocks[unit, block, k] * offsets[block, k]
+        half = COLUMNS // 2
+        while half > 0:
+            for k in range(half):
+                lanes[k] += lanes[half + k]
+            half //= 2
+        visible_gradient[begin + unit] = slope - lanes[0]
 
 
 @kernel
