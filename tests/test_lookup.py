@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from functools import cache
@@ -284,37 +285,40 @@ def test_live_couplings_are_not_off_by_more_than_the_bound(name):
 # -------------------------------------------------------------------------------------------------- the rough draw
 
 
-@njit
-def write_powers(t, out):
-    for k in range(t.size):
-        out[k] = rough_cpu.rough_power(t[k])
-
-
-def test_rough_power():
-    """On a grid of [-45, 45], and on every float32 between 0 and 2**-12 and around each half."""
-    grids = [np.linspace(-45, 45, 2_000_001, dtype=np.float32), np.linspace(0, 2**-12, 100_001, dtype=np.float32)]
-    for half in np.arange(-45, 45) + 0.5:
-        grids.append(np.float32(half) + np.float32(2.0**-19) * np.arange(-100, 101, dtype=np.float32))
-    t = np.concatenate([*grids, *(-grid for grid in grids)])
-    out = np.empty_like(t)
-    write_powers(t, out)
-    relative = np.abs(out / np.exp2(t.astype(np.float64)) - 1)
-    assert relative.max() < 1e-4
+def test_the_rough_power():
+    """Of f in [0, 1), a multiple of 2**-24 as the fraction of a float32 is: Horner's rule with fused multiply-adds."""
+    f = np.concatenate([np.linspace(0, 1, 2_000_001)[:-1], np.arange(2**14) * 2.0**-24, 1 - np.arange(1, 2**14) * 2.0**-24])
+    power = np.zeros_like(f)
+    for coefficient in rough_cpu.COEFFICIENTS:
+        power = (power * f + np.float32(coefficient)).astype(np.float32).astype(np.float64)
+    relative = np.abs(power / np.exp2(f) - 1)
+    assert relative.max() < 8e-5
     assert 2 * relative.max() < ROUGHNESS
 
 
-class TestDrawRoughly:
-    SIZE = 200_000
+@njit
+def draw_once(on, doubtful, tables, sums, words, beta, size, shift, window, bit):
+    step, start, margin = rough_cpu.bounds_of(size, shift, window)
+    return rough_cpu.draw_roughly(on, doubtful, tables, sums, words, 1, beta, step, start, margin, bit)
 
-    def roughly(self, sums, words, beta, size, shift, window):
+
+@pytest.fixture
+def tables(lookup_level):
+    """An array of the type by which the draw knows the level."""
+    return np.empty((1, 1, 1), {"avx2": np.uint8, "avx512": np.uint16}[lookup_level])
+
+
+class TestDrawRoughly:
+    SIZE = 200_032
+
+    def roughly(self, tables, sums, words, beta, size, shift, window):
         """States and doubts of chains with these coarse sums, as `draw_layer` asks for them."""
-        on, doubtful = np.zeros(len(sums), np.uint16), np.zeros(len(sums), np.uint8)
-        scale, shift = np.float32(size * rough_cpu.LOG2_E), np.float32(shift * rough_cpu.LOG2_E)
-        with np.errstate(over="ignore"):
-            margin = np.exp(window).astype(np.float32)
-        rough_cpu.draw_roughly(on, doubtful, sums, words, beta, scale, shift, margin, np.uint16(4))
-        assert set(np.unique(on)) <= {0, 4}
-        return on == 4, doubtful == 1
+        on, doubtful = np.full(len(sums), 8, np.uint16), np.empty(len(sums) // 32, np.uint32)
+        sums, words = np.array([0 * sums, sums]), np.array([~words, words])
+        some = draw_once(on, doubtful, tables, sums, words, beta, size, shift, window, np.uint16(4))
+        assert some == np.bitwise_or.reduce(doubtful)
+        assert set(np.unique(on)) <= {8, 12}
+        return on == 12, np.unpackbits(doubtful.view(np.uint8), bitorder="little") == 1
 
     def chains(self, seed, spread):
         """Coarse logits that are spread around 0, as sums, step and shift; and words, some of them near their threshold."""
@@ -330,12 +334,12 @@ class TestDrawRoughly:
 
     @pytest.mark.parametrize("spread", [0.01, 1.0, 8.0, 40.0, 1000.0])
     @pytest.mark.parametrize("error", [0.0, 1e-5, 1e-3, 0.1, 3.0, 50.0])
-    def test_what_could_be_wrong_is_in_doubt(self, spread, error):
+    def test_what_could_be_wrong_is_in_doubt(self, tables, spread, error):
         """The exact draw at any logit within the error is the rough one, where that is not in doubt."""
         sums, words, size, shift = self.chains(0, spread)
         window = error + SLACK * (size * 65536 + abs(shift)) + ROUGHNESS
         beta = np.ones(self.SIZE, np.float32)
-        on, doubtful = self.roughly(sums, words, beta, size, shift, window)
+        on, doubtful = self.roughly(tables, sums, words, beta, size, shift, window)
         coarse = sums * size + shift
         for part in (-1.0, -0.5, 0.0, 0.5, 1.0):
             exact = chain.draw((coarse + part * error).astype(np.float32), words)
@@ -344,33 +348,33 @@ class TestDrawRoughly:
 
     @pytest.mark.parametrize("spread", [1.0, 8.0, 40.0])
     @pytest.mark.parametrize("largest_beta", [1e-3, 1.0, 30.0])
-    def test_at_many_inverse_temperatures(self, spread, largest_beta):
+    def test_at_many_inverse_temperatures(self, tables, spread, largest_beta):
         """The window is that of the largest."""
         sums, words, size, shift = self.chains(1, spread)
         beta = (np.random.default_rng(0).random(self.SIZE) * largest_beta).astype(np.float32)
         error = 1e-3
         window = largest_beta * (error + SLACK * (size * 65536 + abs(shift))) + ROUGHNESS
-        on, doubtful = self.roughly(sums, words, beta, size, shift, window)
+        on, doubtful = self.roughly(tables, sums, words, beta, size, shift, window)
         for part in (-1.0, 0.0, 1.0):
             exact = chain.draw((beta * (sums * size + shift + part * error)).astype(np.float32), words)
             assert (on == exact)[~doubtful].all()
 
     @pytest.mark.parametrize("word", [0, 1, 2, 0x7FFFFFFE, 0x7FFFFFFF, 0x80000000, 0x80000001, 0xFFFFFFFE, 0xFFFFFFFF])
-    def test_extreme_words_and_logits(self, word):
+    def test_extreme_words_and_logits(self, tables, word):
         sums, words = np.arange(2**16, dtype=np.int32), np.full(2**16, word, np.uint32)
         for size, shift in ((2.0**-9, -64.0), (1.0, -(2.0**15)), (2.0**-20, 0.0), (0.0, 22.18), (0.0, -22.18), (0.0, 1e30)):
             window = SLACK * (size * 65536 + abs(shift)) + ROUGHNESS
-            on, doubtful = self.roughly(sums, words, np.ones(2**16, np.float32), size, shift, window)
+            on, doubtful = self.roughly(tables, sums, words, np.ones(2**16, np.float32), size, shift, window)
             exact = chain.draw((sums * size + shift).astype(np.float32), words)
             assert (on == exact)[~doubtful].all()
 
     @pytest.mark.parametrize("error", [1e-3, 1e-2, 3e-2])
-    def test_few_are_in_doubt(self, error):
+    def test_few_are_in_doubt(self, tables, error):
         """As many as the window makes of the slope of the logistic function, which is 1/16 in the mean over [-8, 8]."""
         rng = np.random.default_rng(3)
         sums, words = rng.integers(0, 2**16, self.SIZE).astype(np.int32), rng.integers(0, 2**32, self.SIZE, dtype=np.uint32)
         window = error + ROUGHNESS
-        _, doubtful = self.roughly(sums, words, np.ones(self.SIZE, np.float32), 8 / 2**15, -8.0, window)
+        _, doubtful = self.roughly(tables, sums, words, np.ones(self.SIZE, np.float32), 8 / 2**15, -8.0, window)
         expected = 2 * window / 16
         assert abs(doubtful.mean() - expected) < 5 * np.sqrt(expected / self.SIZE) + 0.02 * expected
 
@@ -534,7 +538,7 @@ class TestEnvironmentVariable:
             assert word in done.stderr.splitlines()[-1]
 
     def test_a_level_that_this_processor_has_not_is_an_error(self, monkeypatch):
-        monkeypatch.setattr(simd_cpu, "get_host_cpu_features", lambda: {"avx2": True})
+        monkeypatch.setattr(simd_cpu, "get_host_cpu_features", lambda: {"avx2": True, "fma": True})
         monkeypatch.setenv("FASTBM_SIMD", "avx512")
         with pytest.raises(ValueError, match="FASTBM_SIMD must be one of portable, avx2 on this processor, got 'avx512'"):
             simd_cpu._chosen()
@@ -545,12 +549,49 @@ class TestEnvironmentVariable:
         ("features", "levels"),
         [
             ({}, ("portable",)),
-            ({"avx2": True}, ("portable", "avx2")),
-            ({"avx2": True, "avx512f": True}, ("portable", "avx2")),
-            ({"avx2": True, "avx512f": True, "avx512bw": True}, ("portable", "avx2", "avx512")),
+            ({"avx2": True}, ("portable",)),
+            ({"fma": True, "avx2": True}, ("portable", "avx2")),
+            ({"fma": True, "avx2": True, "avx512f": True}, ("portable", "avx2")),
+            ({"fma": True, "avx2": True, "avx512f": True, "avx512bw": True}, ("portable", "avx2")),
+            ({"fma": True, "avx2": True, "avx512bw": True, "avx512dq": True}, ("portable", "avx2", "avx512")),
         ],
     )
     def test_levels_of_processors(self, features, levels, monkeypatch):
-        """16-bit lookups need more than the first AVX-512."""
+        """16-bit lookups and the rough draw need more than the first AVX-512."""
         monkeypatch.setattr(simd_cpu, "get_host_cpu_features", lambda: features)
         assert simd_cpu.levels_here() == levels
+
+    @pytest.mark.parametrize("level", ["portable", "avx2"])
+    def test_code_for_processors_with_less_compiles_and_gives_the_same(self, level):
+        """What numba compiles for an older processor holds none of the instructions that it has not."""
+        if platform.machine() not in ("x86_64", "AMD64"):
+            pytest.skip("older processors of another kind")
+        if level not in simd_cpu.levels_here():
+            pytest.skip(f"{level}: this processor has only {', '.join(simd_cpu.levels_here())}")
+        older = {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": "+sse2"}
+        if level == "avx2":
+            older = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi,+bmi2,+popcnt,+lzcnt,+sse4.2"}
+        digests = []
+        for environment in (older, {}):
+            environment = {name: value for name, value in os.environ.items() if name != "FASTBM_SIMD"} | environment
+            done = subprocess.run(
+                [sys.executable, "-c", TRAINING], env=environment, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr[-2000:]
+            chosen, digest = done.stdout.split()
+            assert chosen == (level if "NUMBA_CPU_NAME" in environment else simd_cpu.LEVEL)
+            digests.append(digest)
+        assert digests[0] == digests[1]
+
+
+TRAINING = """
+import hashlib
+import numpy as np
+from fastbm import BernoulliRBM
+from fastbm.kernels import simd_cpu
+X = (np.random.default_rng(0).random((200, 70)) < 0.3).astype(float)
+machine = BernoulliRBM(50, batch_size=100, n_iter=2, learning_rate=0.3, n_gibbs_steps=2, random_state=0)
+machine.set_params(warm_start=True).fit(X).fit(X * 0.5)
+results = machine.components_, machine.sample(200, n_steps=20), machine.sample(3, n_steps=5), machine.transform(X * 0.3)
+print(simd_cpu.LEVEL, hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in results)).hexdigest())
+"""

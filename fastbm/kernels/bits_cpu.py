@@ -29,23 +29,3 @@ def bits_to_float(typingctx, word):
         return builder.bitcast(arguments[0], ir.FloatType())
 
     return types.float32(types.int32), codegen
-
-
-@intrinsic
-def float_to_bits(typingctx, number):
-    """The int32 that has the bits of a float32."""
-
-    def codegen(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], ir.IntType(32))
-
-    return types.int32(types.float32), codegen
-
-
-@intrinsic
-def multiply_add(typingctx, a, b, c):
-    """a * b + c of float32, rounded once."""
-
-    def codegen(context, builder, signature, arguments):
-        return builder.fma(*arguments)
-
-    return types.float32(types.float32, types.float32, types.float32), codegen

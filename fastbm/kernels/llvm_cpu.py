@@ -4,6 +4,7 @@ from llvmlite import ir
 from numba.core import cgutils
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+F32 = ir.FloatType()
 
 
 def number(value):

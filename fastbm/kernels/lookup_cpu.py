@@ -6,8 +6,9 @@ from the exact integers. So the states are those of ``fastbm.chain``, bit for bi
 """
 
 import numpy as np
-from numba import float32, int32, njit, uint16, uint64
+from numba import float32, int32, int64, njit, uint16, uint32, uint64
 
+from fastbm.kernels.bits_cpu import lowest_one
 from fastbm.kernels.compile_cpu import kernel
 from fastbm.kernels.draw_cpu import is_on, philox
 from fastbm.kernels.rough_cpu import draw_roughly, write_bounds
@@ -87,28 +88,26 @@ def draw_layer(
     """Draw all units of a layer in every chain; `states` are all off, `bounds` what ``rough_cpu.write_bounds`` wrote."""
     lowest, middle, end = place[2], place[3], place[4]
     sums, words, doubtful, by_chain, betas = slab.sums, slab.words, slab.doubtful, slab.by_chain, slab.betas
-    indices, eight = slab.indices[slab.indices.shape[0] // slab.states.shape[1] * lowest :], doubtful.view(np.uint64)
-    n_chains = slab.n_chains
+    indices = slab.indices[slab.indices.shape[0] // slab.states.shape[1] * lowest :]
     for unit in range(place[0]):
         q = unit % UNITS_AT_ONCE
         if q == 0:
             write_words(words, unit >> 2, first_chain, sweep, block, key0, key1)
             write_sums(sums, tables, starts, unit, indices, end - lowest)
         bit, on = uint16(1 << (unit % UNITS_A_WORD)), states[unit // UNITS_A_WORD]
-        draw_roughly(on, doubtful, sums[q], words[q], betas, bounds[0, unit], bounds[1, unit], bounds[2, unit], bit)
-        doubts = uint64(0)
-        for k in range(eight.size):
-            doubts |= eight[k]
-        if doubts == uint64(0):
+        step, shift, margin = bounds[0, unit], bounds[1, unit], bounds[2, unit]
+        if draw_roughly(on, doubtful, tables, sums, words, q, betas, step, shift, margin, bit) == uint32(0):
             continue
-        for k in range(eight.size):
-            if eight[k] != uint64(0):
-                for c in range(8 * k, min(8 * k + 8, n_chains)):
-                    if doubtful[c]:
-                        total = sum_of_units_on(below, unit, by_chain, c, lowest, middle)
-                        total += sum_of_units_on(above, unit, by_chain, c, middle, end)
-                        logit = float32(int32(total)) * (betas[c] * scale) + betas[c] * bias[unit]
-                        on[c] = (on[c] & ~bit) | uint16(bit & uint16(-int32(is_on(logit, words[q, c]))))
+        for k in range(doubtful.size):
+            doubts = uint64(doubtful[k])
+            while doubts != uint64(0):
+                c = 32 * k + int64(lowest_one(doubts))
+                doubts &= doubts - uint64(1)
+                if c < slab.n_chains:
+                    total = sum_of_units_on(below, unit, by_chain, c, lowest, middle)
+                    total += sum_of_units_on(above, unit, by_chain, c, middle, end)
+                    logit = float32(int32(total)) * (betas[c] * scale) + betas[c] * bias[unit]
+                    on[c] = (on[c] & ~bit) | uint16(bit & uint16(-int32(is_on(logit, words[q, c]))))
 
 
 @njit
@@ -121,7 +120,6 @@ def write_words(words, counter, first_chain, sweep, block, key0, key1):
 @njit
 def write_sums(sums, tables, starts, unit, indices, n_sources):
     """Look up the coarse inputs of four units of every chain, part by part."""
-    sums[:] = int32(0)
     n_parts, width = starts.shape[1], sums.shape[1]
     lanes, rows = (16, 5) if tables.itemsize == 1 else (32, 1)
     for part in range(n_parts):

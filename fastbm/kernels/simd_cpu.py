@@ -1,15 +1,14 @@
-"""Vector instructions that numba has no name for, as intrinsics: each emits a short loop of LLVM vector code.
+"""Lookups, of which numba has no name for the instructions, as intrinsics: each emits a short loop of LLVM vector code.
 
-`look_up` needs AVX-512 (vpermw, tables of uint16) or AVX2 (vpshufb, tables of uint8); the others are plain LLVM, which finds
-instructions on any processor. `LEVEL` is what this process uses: the best that the processor has, or what the environment
-variable FASTBM_SIMD names. At level "portable" nothing is looked up.
+`look_up` needs AVX-512 (vpermw, tables of uint16) or AVX2 (vpshufb, tables of uint8). `LEVEL` is what this process uses: the
+best that the processor has, or what the environment variable FASTBM_SIMD names. At level "portable" nothing is looked up.
 """
 
 import os
 
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
-from numba import types
+from numba import config, types
 from numba.extending import intrinsic
 
 from fastbm.kernels.llvm_cpu import I1, I16, I32, Memory, call, constant, loop, number, splat
@@ -18,10 +17,12 @@ LEVELS = ("portable", "avx2", "avx512")
 
 
 def levels_here() -> tuple[str, ...]:
-    """Return the levels that this processor has, the best last."""
+    """Return the levels that numba compiles for: those of this processor, the best last, unless NUMBA_CPU_FEATURES is set."""
     features = get_host_cpu_features()
-    has = {"portable": True, "avx2": features.get("avx2"), "avx512": features.get("avx512bw")}
-    return tuple(level for level in LEVELS if has[level])
+    if config.CPU_FEATURES is not None:
+        features = {name[1:]: name[0] == "+" for name in config.CPU_FEATURES.split(",") if name}
+    needs = {"portable": (), "avx2": ("avx2", "fma"), "avx512": ("avx512bw", "avx512dq", "fma")}
+    return tuple(level for level in LEVELS if all(features.get(name) for name in needs[level]))
 
 
 def _chosen() -> str:
@@ -38,6 +39,11 @@ LEVEL = _chosen()
 
 UNITS_AT_ONCE = 4
 """Units whose sums `look_up` keeps in registers: those of one Philox counter."""
+
+
+def level_of(tables) -> str:
+    """Return the level that tables of this numba type are for."""
+    return "avx2" if tables.dtype == types.uint8 else "avx512"
 
 
 def _vpermw(builder, table, index):
@@ -69,15 +75,18 @@ def _look_up(n_vectors):
     def look_up(typingctx, sums, tables, starts, unit, part, indices, first, last, chain):
         """sums[q, chain + c] += starts[unit + q, part] + Σ_r Σ_g tables[unit + q, r, g][indices[r, chain + c] >> 5 g].
 
-        For four units q, and r from `first` to `last` - 1; the added sum is taken modulo 2**16. Tables of uint16 are indexed by
-        the low five bits, three tables g for each index; tables of uint8 as `_vpshufb` says, one for each. Instead of tables
-        there can be coarse couplings, int16 (units, 15 rows), of which tables of 16 bits are made on the way, in registers.
+        For four units q, and r from `first` to `last` - 1; the added sum is taken modulo 2**16, and sums begin anew at
+        part 0. Tables of uint16 are indexed by the low five bits, three tables g for each index; tables of uint8 as `_vpshufb`
+        says, one for each. Instead of tables there can be coarse couplings, int16 (units, 15 rows), of which tables of 16 bits
+        are made on the way, in registers.
         """
         signature = types.void(sums, tables, starts, types.intp, types.intp, indices, types.intp, types.intp, types.intp)
-        live = tables.dtype == types.int16
-        lanes, lookup, n_groups = (16, _vpshufb, 1) if tables.dtype == types.uint8 else (32, _vpermw, 3)
+        live, level = tables.dtype == types.int16, level_of(tables)
+        lanes, lookup, n_groups = (16, _vpshufb, 1) if level == "avx2" else (32, _vpermw, 3)
 
         def codegen(context, builder, signature, arguments):
+            if level not in levels_here():  # compiled on the way, never called
+                return context.get_dummy_value()
             kinds = signature.args
             _, _, _, unit, part, _, first, last, chain = arguments
             out, table, start, index = (Memory(context, builder, kinds[k], arguments[k]) for k in (0, 1, 2, 5))
@@ -105,11 +114,13 @@ def _look_up(n_vectors):
                 return carried
 
             carried = loop(builder, first, last, carried, body)
+            fresh = builder.icmp_signed("==", part, number(0))
             for q in range(UNITS_AT_ONCE):
                 for c in range(n_vectors):
                     at = builder.add(builder.mul(number(q), out.width), builder.add(chain, number(c * lanes)))
                     wide = builder.zext(carried[q * n_vectors + c], ir.VectorType(I32, lanes))
-                    out.store(builder.add(out.load(at, lanes), wide), at)
+                    before = builder.select(fresh, constant(I32, lanes, 0), out.load(at, lanes))
+                    out.store(builder.add(before, wide), at)
             return context.get_dummy_value()
 
         return signature, codegen

@@ -22,7 +22,7 @@ class Slab(NamedTuple):
     largest_beta: float
     sums: np.ndarray
     words: np.ndarray
-    doubtful: np.ndarray
+    doubtful: np.ndarray  # a bit a chain
 
 
 @njit
@@ -38,7 +38,7 @@ def new_slab(beta, places, n_rows):
         n_chains, np.zeros((2, height, width), np.uint16), np.zeros((2, height, width), np.uint16),
         np.zeros(len(places), np.bool_), np.empty((height, width), np.uint16), np.empty((width, height), np.uint16),
         np.empty((n_rows * height, width + 32), np.uint16), betas, float(beta.max()), np.empty(four, np.int32),
-        np.empty(four, np.uint32), np.zeros(width, np.uint8),
+        np.empty(four, np.uint32), np.empty(width // 32, np.uint32),
     )  # fmt: skip
 
 
