@@ -58,14 +58,27 @@ def _vpshufb(builder, table, index):
     return builder.bitcast(found, index.type)
 
 
-def _table_of(builder, couplings, at):
-    """A table of the sums of five couplings: entry e has those of which the bit is set in e."""
-    table = zero = constant(I16, 32, 0)
-    for k in range(5):
-        bit = ir.Constant(ir.VectorType(I1, 32), [entry >> k & 1 for entry in range(32)])
-        coupling = splat(builder, couplings.load(builder.add(at, number(k))), 32)
-        table = builder.add(table, builder.select(bit, coupling, zero))
+def _pairs_of(builder, couplings, at):
+    """For each five couplings a … e of the fifteen from `at` on, the eight numbers a, b, a + b, c, d, c + d, e, 0."""
+    word = builder.insert_element(couplings.load(at, 16), ir.Constant(I16, 0), ir.Constant(I32, 15))
+    terms = []
+    for places in ((0, None, 0, 2, None, 2, 4, None), (None, 1, 1, None, 3, 3, None, None)):
+        lanes = [15 if place is None else 5 * group + place for group in range(3) for place in places]
+        terms.append(_shuffled(builder, word, [*lanes, *[15] * 8]))
+    return builder.add(*terms)
+
+
+def _table_of(builder, pairs, group):
+    """A table of the sums of five couplings, entry e those of which the bit is set in e, from what `_pairs_of` returned."""
+    table = None
+    for sums, shift in (((7, 0, 1, 2), 0), ((7, 3, 4, 5), 2), ((7, 6), 4)):  # where those of two bits lie, or of the fifth
+        part = _shuffled(builder, pairs, [8 * group + sums[(entry >> shift) % len(sums)] for entry in range(32)])
+        table = part if table is None else builder.add(table, part)
     return table
+
+
+def _shuffled(builder, vector, lanes):
+    return builder.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
 
 
 def _look_up(n_vectors):
@@ -90,8 +103,7 @@ def _look_up(n_vectors):
             kinds = signature.args
             _, _, _, unit, part, _, first, last, chain = arguments
             out, table, start, index = (Memory(context, builder, kinds[k], arguments[k]) for k in (0, 1, 2, 5))
-            entries = 5 if live else lanes
-            a_row = number(n_groups * entries)
+            a_row = number(15 if live else n_groups * lanes)
             units = [builder.add(unit, number(q)) for q in range(UNITS_AT_ONCE)]
             bases = [builder.mul(u, table.shape[1] if live else builder.mul(table.shape[1], a_row)) for u in units]
             carried = []
@@ -102,11 +114,12 @@ def _look_up(n_vectors):
             def body(row, carried):
                 at = builder.add(builder.mul(row, index.width), chain)
                 looked = [index.load(builder.add(at, number(c * lanes)), lanes) for c in range(n_vectors)]
+                places = [builder.add(base, builder.mul(row, a_row)) for base in bases]
+                pairs = [_pairs_of(builder, table, place) if live else None for place in places]
                 for group in range(n_groups):
-                    place = builder.add(builder.mul(row, a_row), number(group * entries))
                     for q in range(UNITS_AT_ONCE):
-                        at = builder.add(bases[q], place)
-                        values = _table_of(builder, table, at) if live else table.load(at, entries)
+                        at = builder.add(places[q], number(group * lanes))
+                        values = _table_of(builder, pairs[q], group) if live else table.load(at, lanes)
                         for c in range(n_vectors):
                             k = q * n_vectors + c
                             carried[k] = builder.add(carried[k], lookup(builder, values, looked[c]))

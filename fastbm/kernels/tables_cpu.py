@@ -157,7 +157,7 @@ NOT_LIVE = Live(np.empty((0, 0), np.int16), np.empty((0, 0), np.uint16), np.empt
 def build_live(couplings, n_sources: int) -> Live:
     """Return the coarse couplings of units that look at the `n_sources` units of one layer."""
     padded = -(-couplings.shape[0] // UNITS_AT_ONCE) * UNITS_AT_ONCE
-    coarse = aligned_zeros((padded, chain.padded(UNITS_A_WORD * n_words(n_sources))), np.int16)
+    coarse = aligned_zeros((padded, chain.padded(UNITS_A_WORD * n_words(n_sources) + 1)), np.int16)  # read in sixteens
     live = Live(coarse, np.zeros((padded, 1), np.uint16), np.ones(padded))
     cost = COST_OF_COARSENING * couplings.shape[1]
     share_out(run_coarsen, couplings.shape[0], cost, couplings, *live)

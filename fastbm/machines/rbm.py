@@ -89,11 +89,12 @@ def rounded(machine: RBM, previous: RoundedRBM | None = None) -> RoundedRBM:
 
 def with_biases(exact: RoundedRBM, machine: RBM) -> RoundedRBM:
     """Copy the biases of a machine to its rounding, and return it; ValueError when one is not finite."""
-    for bias, padded in ((machine.visible_bias, exact.visible_bias), (machine.hidden_bias, exact.hidden_bias)):
-        padded[: bias.size] = bias
-        with np.errstate(over="ignore", invalid="ignore"):
-            square = padded @ padded
-        if not math.isfinite(square):
+    exact.visible_bias[: machine.visible_bias.size] = machine.visible_bias
+    exact.hidden_bias[: machine.hidden_bias.size] = machine.hidden_bias
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = exact.visible_bias @ exact.visible_bias + exact.hidden_bias @ exact.hidden_bias
+    if not math.isfinite(squares):
+        for bias in (machine.visible_bias, machine.hidden_bias):
             chain.check_finite(float(abs(bias).max()))
     return exact
 
