@@ -93,9 +93,9 @@ def ascend(
         visible_offset, hidden_offset = offsets
         gradient -= visible_offset[:, None] * hidden_gradient + visible_gradient[:, None] * hidden_offset
         visible_gradient = visible_gradient - folded(gradient * hidden_offset, 64)
-        for first in range(0, len(gradient), 16):
+        for first in range(0, len(gradient), 32):
             pull = np.zeros_like(hidden_gradient)
-            for unit in range(first, min(first + 16, len(gradient))):
+            for unit in range(first, min(first + 32, len(gradient))):
                 pull += visible_offset[unit] * gradient[unit]
             hidden_gradient = hidden_gradient - pull
     if l1 or l2:

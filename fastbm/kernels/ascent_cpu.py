@@ -12,7 +12,7 @@ from fastbm.kernels.tables_cpu import NOT_LIVE, coarsen
 from fastbm.kernels.threads_cpu import COST_OF_A_COUPLING, share_out
 
 COLUMNS, MEANS = 64, 104
-"""Columns and rows of the means that are read for sixteen visible units at a time: they fit into the first cache."""
+"""Columns and rows of the means that are read for thirty-two visible units at a time: they fit into the first cache."""
 FEW_MEANS = 32
 """So few rows fit into it four times as wide."""
 COST_OF_A_STEP = 0.5

@@ -8,8 +8,8 @@ from fastbm.kernels.compile_cpu import kernel
 from fastbm.kernels.sums_cpu import transpose_16
 from fastbm.kernels.threads_cpu import share_out
 
-TILE = 16
-"""Visible units in a tile: a cache line of the couplings to the visible units."""
+TILE = 32
+"""Visible units in a tile: two lines of the cache of the couplings to the visible units."""
 LIMIT = np.float32(chain.INPUT_LIMIT)
 COST_OF_ROUNDING = 0.5
 """Nanoseconds to round a coupling and to write it twice."""
@@ -89,14 +89,16 @@ def round_one(value):
 
 @njit
 def transpose_tile(tile, to_hidden, to_visible):
-    """Write the couplings of sixteen visible units in the other orientation too."""
-    begin, end, n_hidden = TILE * tile, min(TILE * tile + TILE, to_hidden.shape[0]), to_visible.shape[0]
-    whole = n_hidden // TILE * TILE if end - begin == TILE else 0
-    for column in range(0, whole, TILE):
-        transpose_16(to_hidden, begin, column, to_visible)
-    for column in range(whole, n_hidden):
-        for row in range(begin, end):
-            to_visible[column, row] = to_hidden[row, column]
+    """Write the couplings of a tile's visible units in the other orientation too, by squares of sixteen."""
+    n_hidden = to_visible.shape[0]
+    for begin in range(TILE * tile, min(TILE * tile + TILE, to_hidden.shape[0]), 16):
+        end = min(begin + 16, to_hidden.shape[0])
+        whole = n_hidden // 16 * 16 if end - begin == 16 else 0
+        for column in range(0, whole, 16):
+            transpose_16(to_hidden, begin, column, to_visible)
+        for column in range(whole, n_hidden):
+            for row in range(begin, end):
+                to_visible[column, row] = to_hidden[row, column]
 
 
 @kernel
