@@ -130,6 +130,31 @@ def first_exponent(largest: float, n_units: int) -> int:
     return int(min(LARGEST_EXPONENT, np.ceil(bound)))
 
 
+def settle_exponent(round_at, largest_input, shape, guess: int | None) -> int:
+    """Return the exponent of couplings of this shape, for kernels; the last they rounded at is the right one.
+
+    ``round_at(exponent)`` rounds, and returns the largest sum of absolute couplings, or more where one coupling alone is too
+    large; ``largest_input()`` returns roughly that of the weights, NaN or infinity where one is. `guess` is tried first.
+    """
+    if guess is not None and is_right(guess, round_at(guess), shape):
+        return guess
+    bound = largest_input()
+    check_finite(bound)
+    exponent = first_exponent(bound, max(shape))
+    while exponent >= SMALLEST_EXPONENT:
+        if round_at(exponent) < INPUT_LIMIT:
+            return exponent
+        exponent -= 1
+    raise too_large(bound)
+
+
+def is_right(exponent: int, largest: int, shape) -> bool:
+    """Return whether an exponent, which gave this largest sum of magnitudes, is certainly the one of the reference."""
+    # at the next exponent each coupling would be at least twice as large, less one
+    is_largest = exponent == LARGEST_EXPONENT or 2 * largest - max(shape) >= INPUT_LIMIT
+    return largest < INPUT_LIMIT and is_largest
+
+
 def too_large(largest: float) -> ValueError:
     """Return the error for couplings that cannot be rounded finely enough."""
     return ValueError(

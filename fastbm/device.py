@@ -1,48 +1,113 @@
-"""The one file that knows CuPy exists: which device computes, and whose functions an array takes."""
+"""The one file that knows CuPy exists: which device computes, whose functions an array takes, and how arrays cross over."""
 
 from __future__ import annotations
 
 import math
 import sys
+from contextlib import nullcontext
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
+CUDA_KINDS = (2, 13)
+"""What DLPack calls memory of CUDA, and memory that CUDA manages."""
 INSTALL = "pip install cupy-cuda13x (CUDA 13) or cupy-cuda12x (CUDA 12)"
 
 
-def resolve(device: str) -> str:
-    """Return the device that ``device="auto" | "cpu" | "cuda"`` stands for.
+def resolve(device: str, *arrays) -> str:
+    """Return the device, "cpu" or "cuda:0", "cuda:1" …, that ``device="auto" | "cpu" | "cuda" | "cuda:1"`` stands for.
+
+    "auto" is the GPU where one of `arrays` lives, else the CPU.
 
     Raises
     ------
+    ValueError
+        When there is no such device, whatever is installed.
     RuntimeError
-        When "cuda" is asked for and cannot be had; nothing falls back silently.
+        When a GPU is asked for and cannot be had; nothing falls back silently.
     """
-    if device == "cuda":
-        raise RuntimeError(f"device='cuda': {why_no_cuda()}")
-    return "cpu"
+    if device == "auto":
+        return next((home for home in map(home_of, arrays) if home != "cpu"), "cpu")
+    kind, colon, number = str(device).partition(":")
+    if device != "cpu" and (kind != "cuda" or (colon and not number.isdecimal())):
+        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or, for one of several, such as 'cuda:1'; got {device!r}")
+    if device == "cpu":
+        return device
+    reason = why_no_cuda()
+    if reason is not None:
+        raise RuntimeError(f"device={device!r}: {reason}")
+    cupy = _cupy()
+    index = int(number) if colon else cupy.cuda.Device().id
+    if index >= cupy.cuda.runtime.getDeviceCount():
+        raise RuntimeError(f"device={device!r}: there are only {cupy.cuda.runtime.getDeviceCount()} GPUs, counted from 0")
+    return f"cuda:{index}"
 
 
-def why_no_cuda() -> str:
-    """Return the reason why nothing can run on a GPU here, in one sentence."""
-    reason = "this version of fastbm has no CUDA kernels yet; use device='auto' or device='cpu'"
+def why_no_cuda() -> str | None:
+    """Return the reason why nothing can run on a GPU here, in one sentence; None when it can."""
     try:
-        import cupy
+        cupy = _cupy()
     except ImportError:
-        return f"{reason}. They will need CuPy, which is not installed: {INSTALL}"
+        return f"it needs CuPy, which is not installed: {INSTALL}; device='auto' and device='cpu' do without"
     if not cupy.cuda.is_available():
-        return f"{reason}. They will need a GPU and its driver, which CuPy {cupy.__version__} does not find"
-    return reason
+        return f"CuPy {cupy.__version__} finds no GPU, or not the driver of one; device='auto' and device='cpu' do without"
+    return None
 
 
-def namespace(array):
+def _cupy() -> Any:
+    import cupy
+
+    return cupy
+
+
+def namespace(array) -> Any:
     """Return the module, NumPy or CuPy, whose functions take this array."""
     cupy = sys.modules.get("cupy")
-    return np if cupy is None or isinstance(array, np.ndarray | np.generic) else cupy.get_array_module(array)
+    return np if cupy is None else cupy.get_array_module(array)
 
 
-def aligned_zeros(shape, dtype):
-    """Return zeros that begin at a boundary of 64 bytes, where vectors are loaded fastest."""
+def home_of(array) -> str:
+    """Return the device that an array lives on, "cpu" for what is no array of CuPy's."""
+    return "cpu" if namespace(array) is np else f"cuda:{array.device.id}"
+
+
+def module_of(device: str) -> ModuleType:
+    """Return the module whose arrays live on a resolved device."""
+    return np if device == "cpu" else _cupy()
+
+
+def using(device: str):
+    """Return a context in which CuPy's arrays are made, and kernels launched, on a resolved device."""
+    return nullcontext() if device == "cpu" else _cupy().cuda.Device(int(device.partition(":")[2]))
+
+
+def adopt(array):
+    """Return what lives on a GPU and speaks DLPack, as PyTorch's tensors do, as an array of CuPy with the same memory."""
+    if not hasattr(array, "__dlpack_device__") or int(array.__dlpack_device__()[0]) not in CUDA_KINDS:
+        return array
+    return array if namespace(array) is not np else _cupy().from_dlpack(array)
+
+
+def to_device(array, device: str):
+    """Return an array of either module as one that lives on a resolved device: with `to_host`, the only way across."""
+    if home_of(array) == device:
+        return array
+    if device == "cpu":
+        return to_host(array)
+    with using(device):
+        return _cupy().asarray(array)
+
+
+def to_host(array):
+    """Return an array of either module as one of NumPy's."""
+    return array if namespace(array) is np else array.get()
+
+
+def aligned_zeros(shape, dtype, xp: Any = np):
+    """Return zeros that begin at a boundary of 64 bytes, where vectors are loaded fastest; CuPy's do in any case."""
+    if xp is not np:
+        return xp.zeros(shape, dtype)
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     octets = np.zeros(size + 64, np.uint8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -25,6 +26,8 @@ os.environ.setdefault("NUMBA_CACHE_DIR", _fresh_cache())
 if os.cpu_count() == 1:
     os.environ.setdefault("NUMBA_NUM_THREADS", "2")  # tests compare one thread with two
 
+from gpu_without_gpu import host, stand_in  # noqa: E402
+
 from fastbm import datasets, device  # noqa: E402
 from fastbm.kernels import gibbs_cpu, phases_cpu, simd_cpu, threads_cpu  # noqa: E402
 
@@ -35,9 +38,32 @@ LOOKUPS = ("avx2", "avx512")
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device_name(request):
     """Every device; those that cannot be had here are skipped with the reason."""
-    if request.param == "cuda":
+    if request.param == "cuda" and device.why_no_cuda():
         pytest.skip(f"cuda: {device.why_no_cuda()}")
     return request.param
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """CuPy on a GPU, or, where there is none, its stand-in, which runs the kernels as they are built for the host."""
+    if device.why_no_cuda() is None:
+        import cupy
+
+        return cupy
+    if not host.have_compiler():
+        pytest.skip(f"gpu: there is none here ({device.why_no_cuda()}), and no g++ to build its kernels for the host")
+    for name, module in stand_in.modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    return stand_in.modules()["cupy"]
+
+
+@pytest.fixture
+def crossings(gpu):
+    """How often arrays, and numbers, have crossed between host and device; only the stand-in counts."""
+    if gpu is not stand_in.modules()["cupy"]:
+        pytest.skip("crossings: only the stand-in for CuPy counts them")
+    stand_in.COUNT.clear()
+    return stand_in.COUNT
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_rows(fitted, method, rows, message):
         ("l2", None),
         ("learning_rate_schedule", "cosine"),
         ("warm_start", "yes"),
-        ("device", "gpu"),
+        ("device", 3),
     ],
 )
 def test_parameters(fitted, parameter, value):
@@ -199,10 +199,19 @@ def test_schedules_that_are_not(fitted):
 
 def test_a_missing_gpu_is_said_with_the_install_line(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cupy", None)
-    with pytest.raises(
-        RuntimeError, match="device='cuda': .* has no CUDA kernels yet; .* CuPy, which is not installed: pip install cupy"
-    ):
-        BernoulliRBM(device="cuda").fit(X)
+    for name in ("cuda", "cuda:1"):
+        with pytest.raises(
+            RuntimeError, match=f"device='{name}': it needs CuPy, which is not installed: pip install cupy-cuda13x"
+        ):
+            BernoulliRBM(device=name).fit(X)
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:-1", "cuda:one", "cpu:0", ""])
+def test_a_device_that_is_none(name, fitted):
+    with pytest.raises(ValueError, match="device must be 'auto', 'cpu', 'cuda' or, for one of several, such as 'cuda:1'; got"):
+        BernoulliRBM(device=name).fit(X)
+    with pytest.raises(ValueError, match="device must be"):
+        fitted.to(name)
 
 
 def test_values_outside_the_unit_interval_are_taken_with_one_warning():

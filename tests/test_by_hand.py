@@ -57,6 +57,30 @@ def test_parameters_of_other_types(machine, dtype):
     np.testing.assert_array_equal(machine.transform(X), same.transform(X))
 
 
+@pytest.mark.parametrize("size", [1, 3, 5, 200])
+@pytest.mark.parametrize("parameters", [{"centered": True}, {"momentum": 0.5}, {"centered": True, "momentum": 0.5}])
+def test_another_number_of_hidden_units(tmp_path, parameters, size):
+    """The last steps and the offsets of other parameters are forgotten."""
+    machine = BernoulliRBM(4, n_iter=2, random_state=0, **parameters).fit(X)
+    machine.components_, machine.intercept_hidden_ = np.zeros((size, 6)), np.zeros(size)
+    machine.h_samples_ = np.zeros((10, size))
+    machine.set_params(n_components=size).partial_fit(X)
+    assert np.isfinite(machine.components_).all()
+    machine.save(tmp_path / "machine")
+    loaded = BernoulliRBM.load(tmp_path / "machine")
+    np.testing.assert_array_equal(loaded.partial_fit(X).components_, machine.partial_fit(X).components_)
+    machine.components_ = np.zeros((size + 1, 6))
+    machine.intercept_hidden_, machine.h_samples_ = np.zeros(size + 1), np.zeros((10, size + 1))
+    machine.set_params(n_components=size + 1).save(tmp_path / "machine")
+    BernoulliRBM.load(tmp_path / "machine")
+
+
+def test_pickles_of_before_there_were_offsets(machine):
+    vars(machine).pop("_offsets")
+    old = pickle.loads(pickle.dumps(machine))
+    old.partial_fit(X)
+
+
 def test_weights_on_an_estimator_that_was_not_fitted():
     machine = BernoulliRBM(4)
     machine.components_, machine.intercept_visible_, machine.intercept_hidden_ = np.zeros((4, 6)), np.zeros(6), np.zeros(4)

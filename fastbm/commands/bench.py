@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastbm import __version__, chain, device
+from fastbm import __version__, chain, device, kernels
 from fastbm.commands import peers
 from fastbm.machines import rbm
 from fastbm.machines.rbm import RBM, Chains
@@ -167,19 +167,21 @@ def gibbs_rows(machine: RBM, chains: Chains, names) -> dict[str, Run | str]:
     rows: dict[str, Run | str] = {f"fastbm cpu ({n} thread{'s'[: n > 1]})": fastbm_gibbs(machine, chains)}
     if n > 1:
         rows["fastbm cpu (1 thread)"] = limited(fastbm_gibbs(machine, chains), 1)
-    rows["fastbm cuda"] = device.why_no_cuda()
+    rows["fastbm cuda"] = device.why_no_cuda() or fastbm_gibbs(machine, chains, device.resolve("cuda"))
     return rows | {name: peer_gibbs(name, machine, chains) for name in names}
 
 
-def fastbm_gibbs(machine: RBM, chains: Chains) -> Run:
-    """Return what makes sweeps of a copy of `chains`."""
-    exact, key = rbm.rounded(machine), chain.stream_key(0, chain.Purpose.SAMPLING)
-    chains = Chains(chains.visible.copy(), chains.hidden.copy(), 0)
+def fastbm_gibbs(machine: RBM, chains: Chains, home: str = "cpu") -> Run:
+    """Return what makes sweeps of a copy of `chains` on a device."""
+    exact = rbm.rounded(RBM(*(device.to_device(array, home) for array in machine)))
+    key, beta = chain.stream_key(0, chain.Purpose.SAMPLING), rbm.untempered(home)
+    visible, hidden = (device.to_device(states.copy(), home) for states in chains[:2])
+    chains = Chains(visible, hidden, 0)
 
     def run(n_steps):
         nonlocal chains
-        chains = rbm.advance(exact, chains, 2 * n_steps, key=key, beta=rbm.UNTEMPERED)
-        return chain.unpack(chains.visible, machine.weights.shape[0])
+        chains = rbm.advance(exact, chains, 2 * n_steps, key=key, beta=beta)
+        return device.to_host(kernels.unpack(chains.visible, machine.weights.shape[0], np.uint8))
 
     return run
 

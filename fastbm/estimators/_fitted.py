@@ -9,7 +9,8 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from fastbm import chain
+from fastbm import kernels
+from fastbm.device import home_of, namespace, resolve, to_device, to_host, using
 from fastbm.estimators import _validation
 from fastbm.machines.rbm import RBM, RoundedRBM, rounded
 from fastbm.training.contrastive_divergence import Offsets, State
@@ -35,7 +36,7 @@ class FittedRBM(BaseEstimator):
     _gibbs_updates: int  # block updates that calls of gibbs have made
     _visible_chains: np.ndarray  # packed
     _velocity: RBM | None
-    _offsets: Offsets | None
+    _offsets: Offsets | None = None  # pickles of before there were any lack them
 
     # constructor parameters
     n_components: int
@@ -49,7 +50,8 @@ class FittedRBM(BaseEstimator):
     def _machine(self) -> RBM:
         """Return the parameters, which users may have set by hand; ValueError when they do not fit together."""
         check_is_fitted(self)
-        arrays = (np.asarray(self.components_).T, np.asarray(self.intercept_visible_), np.asarray(self.intercept_hidden_))
+        xp: Any = namespace(self.components_)
+        arrays: Any = (xp.asarray(self.components_).T, xp.asarray(self.intercept_visible_), xp.asarray(self.intercept_hidden_))
         shapes = [array.shape for array in arrays]
         n_features = getattr(self, "n_features_in_", shapes[0][0] if shapes[0] else 0)
         if len(shapes[0]) != 2 or shapes[0][0] != n_features or shapes[1:] != [(size,) for size in shapes[0]]:
@@ -58,11 +60,26 @@ class FittedRBM(BaseEstimator):
                 f"do not fit together with {n_features} features; see BernoulliRBM.from_weights"
             )
         floats = (np.float32, np.float64)
-        return RBM(*(array if array.dtype in floats and array.dtype.isnative else array.astype(float) for array in arrays))
+        return RBM(
+            *(array if array.dtype in floats and np.dtype(array.dtype).isnative else array.astype(float) for array in arrays)
+        )
+
+    def _machine_on(self, home: str) -> RBM:
+        """Return the parameters where rows live that they are to be multiplied with."""
+        return RBM(*(to_device(array, home) for array in self._machine()))
+
+    def _carried(self) -> tuple[RBM | None, Offsets | None]:
+        """Return the last steps and the offsets; None where parameters set by hand have other shapes."""
+        shapes = [array.shape for array in self._machine()]
+        velocity, offsets = self._velocity, self._offsets
+        return (
+            velocity if velocity and [array.shape for array in velocity] == shapes else None,
+            offsets if offsets and [array.shape for array in offsets] == shapes[1:] else None,
+        )
 
     def _check_chains(self) -> None:
         """Raise ValueError when `h_samples_` was set by hand to what are no states of the chains."""
-        states, shape = np.asarray(self.h_samples_), (len(self._visible_chains), self.components_.shape[0])
+        states, shape = np.asarray(to_host(self.h_samples_)), (len(self._visible_chains), self.components_.shape[0])
         if states.shape != shape or not ((states == 0) | (states == 1)).all():
             raise ValueError(f"h_samples_ must be 0 and 1 of shape {shape}, got an array of shape {states.shape}")
 
@@ -70,8 +87,10 @@ class FittedRBM(BaseEstimator):
         """Return the machine that is sampled, rounded anew only when the fitted attributes have changed."""
         machine = self._machine()
         last = _last_rounded.get(self)
-        if last is None or not all(map(np.array_equal, machine, last[0])):
-            last = RBM(*(array.copy(order="K") for array in machine)), rounded(machine)
+        xp, home = namespace(machine.weights), self.device_
+        if last is None or home_of(last[1].to_hidden) != home or not _same(xp, machine, last[0]):
+            with using(home):
+                last = RBM(*(array.copy(order="K") for array in machine)), rounded(self._machine_on(home))
             _last_rounded[self] = last
         return last[1]
 
@@ -79,19 +98,54 @@ class FittedRBM(BaseEstimator):
         check_is_fitted(self)
         return _validation.check_rows(self, X, reset=False)
 
-    def _set_fitted(self, state: State, *, seed, n_iter, dtype, features, device, gibbs_updates=0):
-        """Set all fitted attributes from a training state."""
+    def _set_fitted(self, state: State, *, seed, n_iter, dtype, features, device, home="cpu", gibbs_updates=0):
+        """Set all fitted attributes from a training state; arrays go to `home`."""
+
+        def bring(array):
+            return to_device(array, home)
+
         if "feature_names_in_" not in features and hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         for name, value in features.items():
             setattr(self, name, value)
-        self.components_ = state.machine.weights.T.astype(dtype, copy=False)
-        self.intercept_hidden_ = state.machine.hidden_bias.astype(dtype, copy=False)
-        self.intercept_visible_ = state.machine.visible_bias.astype(dtype, copy=False)
-        self.h_samples_ = chain.unpack(state.chains.hidden, self.components_.shape[0], dtype)
+        self.components_ = bring(state.machine.weights).T.astype(dtype, copy=False)
+        self.intercept_hidden_ = bring(state.machine.hidden_bias).astype(dtype, copy=False)
+        self.intercept_visible_ = bring(state.machine.visible_bias).astype(dtype, copy=False)
+        self.h_samples_ = bring(kernels.unpack(state.chains.hidden, self.components_.shape[0], dtype))
         self.n_iter_, self.device_ = n_iter, device
         self._n_features_out = self.components_.shape[0]
-        self._velocity, self._offsets = state.velocity, state.offsets
+        self._velocity = state.velocity and RBM(*map(bring, state.velocity))
+        self._offsets = state.offsets and Offsets(*map(bring, state.offsets))
         self._seed, self._gibbs_updates = seed, gibbs_updates
-        self._visible_chains, self._updates = state.chains.visible, state.chains.updates
+        self._visible_chains, self._updates = bring(state.chains.visible), state.chains.updates
         return self
+
+    def to(self, device):
+        """Move the fitted machine: what it computes from now on, it computes there, and its arrays live there.
+
+        Parameters
+        ----------
+        device : {"cpu", "cuda", "cuda:1", ...}
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        RuntimeError
+            When a GPU is asked for and cannot be had.
+        """
+        check_is_fitted(self)
+        home = resolve(device, self.components_)
+        for name in ("components_", "intercept_hidden_", "intercept_visible_", "h_samples_", "_visible_chains"):
+            setattr(self, name, to_device(getattr(self, name), home))
+        self._velocity = self._velocity and RBM(*(to_device(array, home) for array in self._velocity))
+        self._offsets = self._offsets and Offsets(*(to_device(array, home) for array in self._offsets))
+        self.device_ = home
+        return self
+
+
+def _same(xp, machine: RBM, other: RBM) -> bool:
+    """Whether two machines have the same parameters, on the same device."""
+    return namespace(other.weights) is xp and all(bool(xp.array_equal(a, b)) for a, b in zip(machine, other, strict=True))

@@ -79,14 +79,16 @@ class RBMFiles(FittedRBM):
         self._rounded()  # a machine that cannot be sampled could not be loaded: the error is better now
         self._check_chains()
         arrays = {name: getattr(self, name) for name in PARAMETER_ARRAYS}
-        arrays |= {"chains.visible": self._visible_chains, "chains.hidden": chain.pack(self.h_samples_)}
-        if self._velocity is not None:
-            arrays |= {f"velocity.{name}": array for name, array in self._velocity._asdict().items()}
-        if self._offsets is not None:
-            arrays |= {f"offsets.{name}": array for name, array in self._offsets._asdict().items()}
+        arrays |= {"chains.visible": self._visible_chains, "chains.hidden": chain.pack(device.to_host(self.h_samples_))}
+        velocity, offsets = self._carried()
+        if velocity is not None:
+            arrays |= {f"velocity.{name}": array for name, array in velocity._asdict().items()}
+        if offsets is not None:
+            arrays |= {f"offsets.{name}": array for name, array in offsets._asdict().items()}
         header = {name: getattr(self, name) for name in NUMBERS} | {"parameters": self._saved_parameters()}
         if hasattr(self, "feature_names_in_"):
             header["feature_names_in_"] = [str(name) for name in self.feature_names_in_]
+        arrays = {name: device.to_host(array) for name, array in arrays.items()}
         _persistence.write(path, type(self).__name__, arrays, header)
 
     @classmethod

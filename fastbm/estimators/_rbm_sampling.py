@@ -9,8 +9,9 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from fastbm import chain
+from fastbm import chain, kernels
 from fastbm.chain import Purpose
+from fastbm.device import adopt, home_of, module_of, to_device, to_host, using
 from fastbm.estimators import _sampling, _validation
 from fastbm.estimators._fitted import FittedRBM
 from fastbm.evaluation.pseudo_likelihood import pseudo_likelihood
@@ -41,7 +42,8 @@ class RBMSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
         -------
         H : ndarray of shape (n_samples, n_components)
         """
-        return bernoulli.mean(rbm.hidden_logits(self._machine(), self._check_rows(X)))
+        rows = self._check_rows(X)
+        return bernoulli.mean(rbm.hidden_logits(self._machine_on(home_of(rows)), rows))
 
     def inverse_transform(self, H):
         """Return the visible probabilities p(v = 1 | h = H).
@@ -56,10 +58,11 @@ class RBMSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
         X : ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self)
-        H = check_array(H, dtype=_validation.FLOATS, input_name="H")
+        H = adopt(H)
+        H = check_array(H, dtype=_validation.FLOATS, input_name="H") if home_of(H) == "cpu" else H
         if H.shape[1] != self.components_.shape[0]:
             raise ValueError(f"H has {H.shape[1]} columns, but the machine has n_components={self.components_.shape[0]}")
-        return bernoulli.mean(rbm.visible_logits(self._machine(), H))
+        return bernoulli.mean(rbm.visible_logits(self._machine_on(home_of(H)), H))
 
     def reconstruct(self, X):
         """Return the visible probabilities given the hidden probabilities of `X`: up and down, nothing drawn.
@@ -93,12 +96,13 @@ class RBMSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
         with _position_lock:  # two threads must not draw the same
             start = self._gibbs_updates
             self._gibbs_updates += 2
-        key = chain.stream_key(self._seed, Purpose.GIBBS)
-        machine, exact = self._machine(), self._rounded()
-        logits, _ = rbm.infer(machine, exact, minibatches.prepare(X))
-        chains = rbm.start_at(exact, logits, key=key, update=start)
-        chains = rbm.advance(exact, chains, 1, key=key, beta=rbm.UNTEMPERED)
-        return chain.unpack(chains.visible, self.n_features_in_, bool)
+        key, home, exact = chain.stream_key(self._seed, Purpose.GIBBS), self.device_, self._rounded()
+        with using(home):
+            rows = minibatches.prepare(X, minibatches.space(X.shape[0], X.shape[1], module_of(home)))
+            logits, _ = rbm.infer(self._machine_on(home), exact, rows)
+            chains = rbm.start_at(exact, logits, key=key, update=start)
+            chains = rbm.advance(exact, chains, 1, key=key, beta=rbm.untempered(home))
+            return to_device(kernels.unpack(chains.visible, self.n_features_in_, bool), home_of(X))
 
     def sample(self, n_samples=1, *, n_steps=1000, clamp=None, init=None, beta=1.0, random_state=None):
         """Draw visible rows by block Gibbs sampling, one chain a row.
@@ -142,26 +146,29 @@ class RBMSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
         if clamp is not None:
             clamp = _validation.check_clamp(clamp, n_samples, self.n_features_in_)
         seed = _validation.resolve_seed(self.random_state if random_state is None else random_state)
-        machine = self._rounded()
-        chains = self._start(init, n_samples, machine, seed)
-        free = _sampling.clamp_units(chains, clamp, self.n_features_in_)
-        key = chain.stream_key(seed, Purpose.SAMPLING)
-        chains = _sampling.sweep(machine, chains, n_steps, key=key, beta=beta, visible_free=free, verbose=self.verbose)
-        return chain.unpack(chains.visible, self.n_features_in_, self.components_.dtype)
+        machine, key = self._rounded(), chain.stream_key(seed, Purpose.SAMPLING)
+        with using(self.device_):
+            chains = self._start(init, n_samples, machine, seed)
+            free = _sampling.clamp_units(chains, clamp, self.n_features_in_)
+            beta = to_device(beta, self.device_)
+            chains = _sampling.sweep(machine, chains, n_steps, key=key, beta=beta, visible_free=free, verbose=self.verbose)
+            rows = kernels.unpack(chains.visible, self.n_features_in_, self.components_.dtype)
+            return to_device(rows, home_of(self.components_))
 
     def _start(self, init, n_samples, machine, seed) -> Chains:
         if init is None:
             return _sampling.fair_coins(machine, n_samples, seed)
-        n_features = self.n_features_in_
-        chains = rbm.empty_chains(n_samples, n_features, self.components_.shape[0])
+        n_features, home = self.n_features_in_, self.device_
+        chains = rbm.empty_chains(n_samples, n_features, self.components_.shape[0], module_of(home))
         if not isinstance(init, str):
-            chains.visible[...] = chain.pack(_validation.check_start(init, n_samples, n_features))
+            chains.visible[...] = to_device(chain.pack(_validation.check_start(init, n_samples, n_features)), home)
         elif init != "chains":
             raise ValueError(f"init must be None, 'chains' or rows of 0 and 1, got {init!r}")
         elif self._updates < 2:
             raise ValueError("init='chains' needs the chains of training, but this machine was never trained; use init=None")
         else:
-            chains.visible[...] = self._visible_chains[np.arange(n_samples) % len(self._visible_chains)]
+            states = to_host(self._visible_chains)
+            chains.visible[...] = to_device(states[np.arange(n_samples) % len(states)], home)
         return chains
 
     # ---------------------------------------------------------------------------------------------------------- scores
@@ -178,7 +185,8 @@ class RBMSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
         free_energy : ndarray of shape (n_samples,)
             ``-free_energy - log Z`` is the log-likelihood.
         """
-        return rbm.free_energy(self._machine(), self._check_rows(X))
+        rows = self._check_rows(X)
+        return rbm.free_energy(self._machine_on(home_of(rows)), rows)
 
     def score_samples(self, X):
         """Return the pseudo-likelihood Σ_i log p(v_i | all other v) of each row, in nats: exact and deterministic.
@@ -194,7 +202,8 @@ class RBMSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
         -------
         pseudo_likelihood : ndarray of shape (n_samples,)
         """
-        return pseudo_likelihood(self._machine(), self._check_rows(X))
+        rows = self._check_rows(X)
+        return pseudo_likelihood(self._machine_on(home_of(rows)), rows)
 
     def score(self, X, y=None):
         """Return the mean pseudo-likelihood of the rows, in nats; larger is better.

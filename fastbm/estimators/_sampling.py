@@ -7,23 +7,25 @@ from tqdm.auto import tqdm
 
 from fastbm import chain
 from fastbm.chain import Purpose
+from fastbm.device import home_of, namespace, to_device
 from fastbm.machines.rbm import Chains, RoundedRBM, advance, all_free, empty_chains, sweeps_a_turn
 
 
 def fair_coins(machine: RoundedRBM, n_chains: int, seed: int) -> Chains:
     """Return chains whose visible units are fair coins: one visible update at β = 0."""
-    chains = empty_chains(n_chains, machine.to_hidden.shape[0], machine.to_visible.shape[0])
-    key = chain.stream_key(seed, Purpose.SAMPLING_START)
-    advance(machine, chains._replace(updates=1), 1, key=key, beta=np.zeros(1, np.float32))
+    xp, key = namespace(machine.to_hidden), chain.stream_key(seed, Purpose.SAMPLING_START)
+    chains = empty_chains(n_chains, machine.to_hidden.shape[0], machine.to_visible.shape[0], xp)
+    advance(machine, chains._replace(updates=1), 1, key=key, beta=xp.zeros(1, np.float32))
     return chains
 
 
 def clamp_units(chains: Chains, clamp: np.ndarray | None, n_visible: int):
     """Set clamped units to their values, in place; return the kernels' `visible_free`."""
+    home = home_of(chains.visible)
     if clamp is None:
-        return all_free(n_visible)
-    free = chain.pack(np.isnan(clamp))
-    chains.visible[...] = (chains.visible & free) | chain.pack(np.nan_to_num(clamp))
+        return all_free(n_visible, home)
+    free = to_device(chain.pack(np.isnan(clamp)), home)
+    chains.visible[...] = (chains.visible & free) | to_device(chain.pack(np.nan_to_num(clamp)), home)
     return free
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbm.device import home_of, to_device
 from fastbm.estimators import _validation
 from fastbm.training import minibatches
 
@@ -20,8 +21,18 @@ class Rows:
 
     def __init__(self, estimator, X, *, reset: bool):
         X = _validation.check_rows(estimator, X, reset=reset, training=True)
-        self.X, self.n_features = X, X.shape[1]
+        self.X, self.n_features, self.home = X, X.shape[1], home_of(X)
         self.dtype = _float(X)
+
+    @property
+    def sample(self):
+        """Data, of which the device can be told."""
+        return self.X
+
+    def move(self, home: str) -> None:
+        """Take all rows to a device, once; those of a file and sparse ones go minibatch by minibatch."""
+        if type(self.X) is np.ndarray or self.home != "cpu":
+            self.X = to_device(self.X, home)
 
     def minibatches(self, size: int) -> Iterator[tuple[Any, float]]:
         """Yield each minibatch, and the fraction of the pass that is done before it."""
@@ -51,7 +62,7 @@ class Batches:
         if first is None:
             raise ValueError("X is an iterable of batches, but it gave none")
         self.first = _validation.check_rows(estimator, first, reset=reset, training=True)
-        self.n_features, self.dtype = self.first.shape[1], _float(self.first)
+        self.n_features, self.dtype, self.home = self.first.shape[1], _float(self.first), home_of(self.first)
         self.once = iterator is batches
         self.rest = chained([self.first], iterator)
 
@@ -67,6 +78,14 @@ class Batches:
             for part in minibatches.slices(rows.shape[0], size):
                 yield rows[part], 0.0
         self.passes += 1
+
+    @property
+    def sample(self):
+        """Data, of which the device can be told."""
+        return self.first
+
+    def move(self, home: str) -> None:
+        """Do nothing: batches go to the device one by one."""
 
     def count(self, size: int) -> None:
         """Return None: the number of minibatches is not known."""
@@ -88,7 +107,7 @@ def _float(X) -> np.dtype:
 def extent(rows) -> tuple[float, float]:
     """Return the smallest and the largest value of rows."""
     values = rows.data if hasattr(rows, "toarray") else rows
-    return values.min(), values.max()
+    return float(values.min()), float(values.max())
 
 
 def of(estimator, X, *, reset: bool) -> Rows | Batches:

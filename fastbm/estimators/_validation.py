@@ -12,6 +12,8 @@ import numpy as np
 from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils.validation import validate_data
 
+from fastbm.device import adopt, namespace, to_host
+
 FLOATS: Any = (np.float64, np.float32)
 """The dtypes that rows keep; others become the first."""
 
@@ -27,8 +29,28 @@ def check_rows(estimator, X, *, reset: bool, training: bool = False) -> Any:
     In `training`, an array of other real numbers keeps its dtype, so that nothing is copied, and no number is looked at yet:
     data may be larger than memory. `check_finite` follows for each minibatch.
     """
+    X = adopt(X)
+    if namespace(X) is not np:
+        return _check_rows_of_gpu(estimator, X, reset=reset, training=training)
     dtype: Any = None if training and _is_real_array(X) else FLOATS
     return validate_data(estimator, X, accept_sparse="csr", reset=reset, dtype=dtype, ensure_all_finite=not training)
+
+
+def _check_rows_of_gpu(estimator, X, *, reset: bool, training: bool):
+    """`check_rows` of an array of CuPy's, of which a number or two comes to the host."""
+    if X.ndim != 2 or X.shape[0] == 0 or X.shape[1] == 0 or X.dtype.kind not in "buif":
+        raise ValueError(f"X must be real numbers of shape (n_samples, n_features), got {X.dtype} of shape {X.shape}")
+    if reset:
+        estimator.n_features_in_ = X.shape[1]
+    elif X.shape[1] != estimator.n_features_in_:
+        name, expected = type(estimator).__name__, estimator.n_features_in_
+        raise ValueError(f"X has {X.shape[1]} features, but {name} is expecting {expected} features as input")
+    if training:
+        return X
+    X = X if X.dtype in FLOATS else X.astype(np.float64)
+    if not bool(namespace(X).isfinite(X).all()):
+        raise ValueError("Input X contains NaN or infinity.")
+    return X
 
 
 def _is_real_array(X) -> bool:
@@ -38,9 +60,9 @@ def _is_real_array(X) -> bool:
 def check_finite(estimator, rows: np.ndarray) -> None:
     """Raise ValueError when a minibatch of numbers other than 0 and 1 holds NaN or infinity."""
     with np.errstate(all="ignore"):
-        total = rows.sum()
+        total = float(rows.sum())
     if not np.isfinite(total):
-        assert_all_finite(rows, estimator_name=type(estimator).__name__, input_name="X")
+        assert_all_finite(to_host(rows), estimator_name=type(estimator).__name__, input_name="X")
 
 
 def resolve_seed(random_state) -> int:
@@ -81,7 +103,7 @@ def check_beta(beta, n_samples: int) -> np.ndarray:
 def check_clamp(clamp, n_samples: int, n_features: int) -> np.ndarray:
     """Return `clamp` as float64 of shape (1, n_features) or (n_samples, n_features) of 0, 1 and NaN."""
     values = _as_float_array(clamp, "clamp", "0, 1, and NaN where a unit is free")
-    if np.asarray(clamp).dtype == bool:
+    if np.asarray(to_host(adopt(clamp))).dtype == bool:
         raise ValueError("clamp must hold 0, 1, and NaN where a unit is free, got booleans, which may be meant as a mask")
     _check_rows(values, "clamp", n_samples, n_features)
     wrong = ~((values == 0) | (values == 1) | np.isnan(values))
@@ -104,7 +126,7 @@ def check_start(init, n_samples: int, n_features: int) -> np.ndarray:
 
 def _as_float_array(value, name: str, expected: str) -> np.ndarray:
     try:
-        return np.asarray(value, np.float64)
+        return np.asarray(to_host(adopt(value)), np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be {expected}, got {value!r}") from error
 
@@ -119,7 +141,7 @@ def _check_rows(values, name: str, n_samples: int, n_features: int) -> None:
 
 def check_parameters(weights, visible_bias, hidden_bias):
     """Return the arrays of a machine given by hand, as float32 where all are, else float64, after checking their shapes."""
-    weights = np.array(check_array(weights, dtype=FLOATS, input_name="weights"), order="C")
+    weights = np.array(check_array(to_host(adopt(weights)), dtype=FLOATS, input_name="weights"), order="C")
     biases = []
     for name, bias, size in (("visible_bias", visible_bias, weights.shape[0]), ("hidden_bias", hidden_bias, weights.shape[1])):
         bias = _as_float_array(bias, name, f"an array of shape ({size},)")

@@ -67,8 +67,9 @@ class BernoulliRBM(RBMSampling, RBMFiles):
         though the first passes seem slower.
     warm_start : bool, default=False
         Whether `fit` goes on from the last fit instead of starting anew.
-    device : {"auto", "cpu", "cuda"}, default="auto"
-        Where to compute.
+    device : {"auto", "cpu", "cuda", "cuda:1", ...}, default="auto"
+        Where to compute: "auto" is the GPU where `X` lives on one, as an array of CuPy's or of what speaks DLPack, else the
+        CPU. Samples are the same everywhere; training agrees within rounding.
 
     Attributes
     ----------
@@ -87,7 +88,7 @@ class BernoulliRBM(RBMSampling, RBMFiles):
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, when `X` had them.
     device_ : str
-        The device that was used.
+        The device that was used, such as "cpu" or "cuda:0"; sampling goes on there. The arrays above live where `X` did.
 
     Notes
     -----
@@ -127,7 +128,7 @@ class BernoulliRBM(RBMSampling, RBMFiles):
         "learning_rate_schedule": [StrOptions(set(schedules.SCHEDULES)), callable],
         "centered": ["boolean"],
         "warm_start": ["boolean"],
-        "device": [StrOptions({"auto", "cpu", "cuda"})],
+        "device": [str],
     }
 
     def __init__(
@@ -191,7 +192,12 @@ class BernoulliRBM(RBMSampling, RBMFiles):
         ValueError
             When `X` or a parameter is not valid, or training diverges; an earlier fit is then untouched.
         """
-        data, state, fitted = self._begin(X, fresh=not self.warm_start)
+        data, fitted = self._take(X, fresh=not self.warm_start)
+        with device.using(fitted["device"]):
+            return self._set_fitted(self._train(data, self._begin(data, fitted), fitted), **fitted)
+
+    def _train(self, data, state, fitted):
+        """Make `n_iter` passes; return the state after them."""
         key = chain.stream_key(fitted["seed"], Purpose.TRAINING)
         n_iter, size = int(self.n_iter), int(self.batch_size)  # NumPy's integers would overflow
         n_batches, warned = data.count(size), False
@@ -201,12 +207,12 @@ class BernoulliRBM(RBMSampling, RBMFiles):
                 begin = time.perf_counter()
                 for rows, fraction in data.minibatches(size):
                     state, grey = self._update(state, rows, key, (iteration + fraction) / n_iter)
-                    warned = warned or self._warn(data, rows, grey)
+                    warned = warned or self._warn(data, rows, grey, 5)
                     bar.update()
                 fitted["n_iter"] += 1
                 if self.verbose:
                     self._print_line(fitted["n_iter"], state.machine, data, time.perf_counter() - begin)
-        return self._set_fitted(state, **fitted)
+        return state
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
@@ -223,24 +229,25 @@ class BernoulliRBM(RBMSampling, RBMFiles):
         -------
         self : BernoulliRBM
         """
-        data, state, fitted = self._begin(X, fresh=False)
+        data, fitted = self._take(X, fresh=False)
         key, warned = chain.stream_key(fitted["seed"], Purpose.TRAINING), False
-        for rows, _ in data.minibatches(sys.maxsize):
-            state, grey = self._update(state, rows, key, 0.0)
-            warned = warned or self._warn(data, rows, grey)
-        return self._set_fitted(state, **fitted)
+        with device.using(fitted["device"]):
+            state = self._begin(data, fitted)
+            for rows, _ in data.minibatches(sys.maxsize):
+                state, grey = self._update(state, rows, key, 0.0)
+                warned = warned or self._warn(data, rows, grey, 4)
+            return self._set_fitted(state, **fitted)
 
-    def _begin(self, X, *, fresh):
-        """Return the data, a training state and the other fitted values, all copies: a fit that fails changes nothing."""
-        fitted = {"n_iter": 0, "device": device.resolve(self.device)}
+    def _take(self, X, *, fresh) -> tuple[Any, dict[str, Any]]:
+        """Return the data, and what will be fitted besides the training state; the estimator is not changed."""
         fresh = fresh or not hasattr(self, "components_")
+        device.resolve(self.device)  # its errors come first
         recipient = copy(self) if fresh else self  # validate_data writes on its estimator
         data = _training_data.of(recipient, X, reset=fresh)
+        fitted: dict[str, Any] = {"n_iter": 0, "device": device.resolve(self.device, data.sample), "home": data.home}
         fitted["features"] = {name: value for name, value in vars(recipient).items() if name.endswith("_in_")}
         if fresh:
-            fitted |= {"dtype": data.dtype, "seed": _validation.resolve_seed(self.random_state)}
-            machine = self._initial_machine(data.n_features, fitted["seed"])
-            return data, contrastive_divergence.init(machine, int(self.n_chains or self.batch_size)), fitted
+            return data, fitted | {"dtype": data.dtype, "seed": _validation.resolve_seed(self.random_state)}
         self._machine()  # attributes set by hand fit together
         if self.n_components != self.components_.shape[0]:
             raise ValueError(
@@ -253,21 +260,34 @@ class BernoulliRBM(RBMSampling, RBMFiles):
                 "fit anew, with warm_start=False, to change it"
             )
         fitted |= {"dtype": self.components_.dtype, "seed": self._seed, "n_iter": self.n_iter_}
-        fitted["gibbs_updates"] = self._gibbs_updates
-        return data, self._state(), fitted
+        return data, fitted | {"gibbs_updates": self._gibbs_updates}
+
+    def _begin(self, data, fitted) -> contrastive_divergence.State:
+        """Move the data to the device; return a training state there, all copies: a fit that fails changes nothing."""
+        data.move(fitted["device"])
+        if "gibbs_updates" in fitted:
+            return self._state(fitted["device"])
+        machine = self._initial_machine(data.n_features, fitted["seed"])
+        machine = RBM(*(device.to_device(array, fitted["device"]) for array in machine))
+        return contrastive_divergence.init(machine, int(self.n_chains or self.batch_size))
 
     def _initial_machine(self, n_features, seed) -> RBM:
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(Purpose.INITIALIZATION),)))
         weights = rng.normal(0.0, 0.01, (n_features, self.n_components)).astype(np.float32)
         return RBM(weights, np.zeros(n_features, np.float32), np.zeros(self.n_components, np.float32))
 
-    def _state(self) -> contrastive_divergence.State:
-        """Return a training state that goes on from the fitted attributes, which may have been set by hand."""
-        machine = RBM(*(np.array(array, np.float32, order="C") for array in self._machine()))
+    def _state(self, home="cpu") -> contrastive_divergence.State:
+        """Return a training state on a device, which goes on from the fitted attributes, which may have been set by hand."""
+
+        def take(array, dtype: Any = np.float32):
+            return device.to_device(array, home).astype(dtype, order="C", copy=True)
+
+        machine = RBM(*map(take, self._machine()))
         self._check_chains()
-        velocity = None if self._velocity is None else RBM(*(array.copy() for array in self._velocity))
-        chains = Chains(self._visible_chains.copy(), chain.pack(self.h_samples_), self._updates)
-        offsets = None if self._offsets is None else Offsets(*(array.copy() for array in self._offsets))
+        velocity, offsets = self._carried()
+        velocity, offsets = velocity and RBM(*map(take, velocity)), offsets and Offsets(*map(take, offsets))
+        hidden = device.to_device(chain.pack(device.to_host(self.h_samples_)), home)
+        chains = Chains(take(self._visible_chains, np.uint64), hidden, self._updates)
         return contrastive_divergence.resume(machine, velocity, chains, offsets)
 
     def _update(self, state, rows, key, fraction):
@@ -283,15 +303,15 @@ class BernoulliRBM(RBMSampling, RBMFiles):
         )  # fmt: skip
         return state, len(rows.grey) > 0
 
-    def _warn(self, data, rows, grey) -> bool:
+    def _warn(self, data, rows, grey, stacklevel) -> bool:
         """Warn when values of a minibatch do not lie between 0 and 1; return whether that was said."""
         low, high = _training_data.extent(rows) if grey else (0, 1)
         if low >= 0 and high <= 1:
             return False
-        return _validation.warn_outside_unit_interval(*data.extent(rows), stacklevel=4)
+        return _validation.warn_outside_unit_interval(*data.extent(rows), stacklevel=stacklevel)
 
     def _print_line(self, iteration, machine, data, seconds):
-        score = pseudo_likelihood(machine, data.some(VERBOSE_ROWS)).mean()
+        score = float(pseudo_likelihood(machine, data.some(VERBOSE_ROWS)).mean())
         name = type(self).__name__
         tqdm.write(f"[{name}] Iteration {iteration}, pseudo-likelihood = {score:.2f}, time = {seconds:.2f}s")
 

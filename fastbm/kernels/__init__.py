@@ -9,7 +9,8 @@ Words used below, see ``fastbm.chain``:
 * *key*: two uint32, a random stream; row r is chain number first_chain + r.
 
 No result depends on the number of threads or on how rows are cut into tiles. ``NAME_cpu.py`` holds the numba version of a
-kernel; importing this package imports none of them.
+kernel, ``NAME_gpu.py`` the one for arrays of CuPy, whose states are the same bit for bit, and whose float32 sums agree within
+rounding; importing this package imports none of them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 from types import ModuleType
+
+import numpy as np
+
+from fastbm.device import namespace
 
 
 def round_couplings(weights, to_hidden, to_visible, *, guess):
@@ -27,7 +32,7 @@ def round_couplings(weights, to_hidden, to_visible, *, guess):
     None. Reference and errors: ``fastbm.chain.round_couplings``. Cost: one pass over the weights when the guess is right,
     else three.
     """
-    return _cpu("rounding").round_couplings(weights, to_hidden, to_visible, guess=guess)
+    return _for(weights, "rounding").round_couplings(weights, to_hidden, to_visible, guess=guess)
 
 
 def gibbs(layers, up, down, biases, beta, free, tables, *, exponent, key, first_chain, start, stop):
@@ -42,7 +47,7 @@ def gibbs(layers, up, down, biases, beta, free, tables, *, exponent, key, first_
     random word and an exponential for each unit; for few chains, one row of couplings for each unit that changes; for many, a
     look-up for each coupling and three or five units, of 16 or 32 chains at once.
     """
-    _cpu("gibbs").gibbs(
+    _for(layers[0], "gibbs").gibbs(
         layers, up, down, biases, beta, free, tables, exponent=exponent, key=key, first_chain=first_chain, start=start,
         stop=stop,
     )  # fmt: skip
@@ -54,7 +59,7 @@ def infer(states, couplings, bias, beta, logits, means, *, exponent):
     `logits` (n_rows, bias.size) and `means` (n_rows, at least bias.size) float32. Reference: ``fastbm.chain.logit`` of the
     exact integer inputs, and ``fastbm.chain.mean``. Cost: a row of couplings and an exponential for each unit that is on.
     """
-    _cpu("infer").infer(states, couplings, bias, beta, logits, means, exponent=exponent)
+    _for(states, "infer").infer(states, couplings, bias, beta, logits, means, exponent=exponent)
 
 
 def grey_infer(rows, weights, bias, logits, means):
@@ -64,7 +69,7 @@ def grey_infer(rows, weights, bias, logits, means):
     (n_rows, at least padded(n_to)) float32. Terms are added in the order of n_from, the bias last, each rounded to float32.
     Cost: a row of weights for each number that is not 0, or, where many are not, a multiply-add for each coupling.
     """
-    _cpu("grey").grey_infer(rows, weights, bias, logits, means)
+    _for(rows, "grey").grey_infer(rows, weights, bias, logits, means)
 
 
 def draw(states, logits, free, *, key, first_chain, update):
@@ -72,7 +77,7 @@ def draw(states, logits, free, *, key, first_chain, update):
 
     Counters used: (unit // 4, chain, update // 2, update % 2). Reference: ``fastbm.chain.draw``.
     """
-    _cpu("infer").draw(states, logits, free, key=key, first_chain=first_chain, update=update)
+    _for(states, "infer").draw(states, logits, free, key=key, first_chain=first_chain, update=update)
 
 
 def pack(rows, out):
@@ -80,7 +85,12 @@ def pack(rows, out):
 
     `rows` (n_rows, n_units) float32 or float64, C-contiguous. Reference: ``fastbm.chain.pack``. Cost: one pass over the rows.
     """
-    return _cpu("packing").pack(rows, out)
+    return _for(rows, "packing").pack(rows, out)
+
+
+def unpack(states, n_units, dtype):
+    """Return packed states as rows of 0 and 1, shape (n_rows, n_units). Reference: ``fastbm.chain.unpack``."""
+    return _for(states, "packing").unpack(states, n_units, dtype)
 
 
 def phases(
@@ -99,7 +109,7 @@ def phases(
     hidden units only where there are too few chains to look their inputs up; a random word and two exponentials for each unit
     of a chain.
     """
-    _cpu("phases").phases(
+    _for(means, "phases").phases(
         rows, visible, hidden, means, to_hidden, to_visible, visible_bias, hidden_bias, visible_free, hidden_free, tables,
         exponent=exponent, key=key, update=update,
     )  # fmt: skip
@@ -128,7 +138,7 @@ def ascend(
     ``naive.ascend`` in the tests. Cost: a row of means for each unit that is on, in the data and in the chains, and one pass
     over the weights and over their roundings.
     """
-    return _cpu("ascent").ascend(
+    return _for(weights, "ascent").ascend(
         weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient, visible_offset, hidden_offset, rows, grey,
         visible, means, tables, exponent=exponent, learning_rate=learning_rate, momentum=momentum, l1=l1, l2=l2,
         offset_rate=offset_rate, both=both,
@@ -143,7 +153,7 @@ def flip_ratios(rows, off, on, factors, out, *, stride):
     `stride` factors; the caller sees to it that no product of so many overflows. Cost: one multiply-add and one product for
     each row and coupling.
     """
-    _cpu("pseudo_likelihood").flip_ratios(rows, off, on, factors, out, stride=stride)
+    _for(out, "pseudo_likelihood").flip_ratios(rows, off, on, factors, out, stride=stride)
 
 
 def grey_flip_ratios(changes, off, on, weights, out, *, stride):
@@ -152,9 +162,13 @@ def grey_flip_ratios(changes, off, on, weights, out, *, stride):
     As `flip_ratios`, for units that change by any amount; `weights` (n_hidden, n_visible) float64, no product of a change and
     a weight above 80. Relative error of a factor 2e-7. Cost: an exponential for each row and coupling.
     """
-    _cpu("pseudo_likelihood").grey_flip_ratios(changes, off, on, weights, out, stride=stride)
+    _for(out, "pseudo_likelihood").grey_flip_ratios(changes, off, on, weights, out, stride=stride)
+
+
+def _for(array, name: str) -> ModuleType:
+    return _module(f"fastbm.kernels.{name}_{'cpu' if namespace(array) is np else 'gpu'}")
 
 
 @cache
-def _cpu(name: str) -> ModuleType:
-    return import_module(f"fastbm.kernels.{name}_cpu")
+def _module(name: str) -> ModuleType:
+    return import_module(name)

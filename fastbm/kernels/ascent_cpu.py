@@ -3,10 +3,11 @@
 import numpy as np
 from numba import float32, int32, int64, njit, uint32, uint64
 
+from fastbm import chain
 from fastbm.kernels import rounding_cpu
 from fastbm.kernels.bits_cpu import lowest_one
 from fastbm.kernels.compile_cpu import kernel
-from fastbm.kernels.rounding_cpu import TILE, is_right, largest_sum, round_one, sums_of, transpose_tile
+from fastbm.kernels.rounding_cpu import TILE, largest_sum, round_one, sums_of, transpose_tile
 from fastbm.kernels.sums_cpu import add_multiples_4, add_multiples_16
 from fastbm.kernels.tables_cpu import NOT_LIVE, coarsen
 from fastbm.kernels.threads_cpu import COST_OF_A_COUPLING, share_out
@@ -37,7 +38,7 @@ def ascend(
     )  # fmt: skip
     if hidden_offset.size:
         pull_down(hidden_gradient, pulls)
-    if is_right(exponent, largest_sum(row_sums, column_sums), weights.shape):
+    if chain.is_right(exponent, largest_sum(row_sums, column_sums), weights.shape):
         if live is not NOT_LIVE:
             tables |= {"live": live, "one way": not both}
         return exponent

@@ -3,6 +3,7 @@
 import numpy as np
 from numba import njit, uint8
 
+from fastbm import chain
 from fastbm.kernels.compile_cpu import kernel
 from fastbm.kernels.draw_cpu import gather_bits
 from fastbm.kernels.threads_cpu import share_out
@@ -15,6 +16,10 @@ def pack(rows, out):
     binary = np.ones(rows.shape[0], np.bool_)
     share_out(run_pack, rows.shape[0], COST_OF_PACKING * rows.shape[1], rows, out, binary)
     return bool(binary.all())
+
+
+def unpack(states, n_units, dtype):
+    return chain.unpack(states, n_units, dtype)
 
 
 @kernel

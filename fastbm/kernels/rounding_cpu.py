@@ -16,23 +16,10 @@ COST_OF_ROUNDING = 0.5
 
 
 def round_couplings(weights, to_hidden, to_visible, *, guess):
-    if guess is not None and is_right(guess, _round(weights, to_hidden, to_visible, guess), weights.shape):
-        return guess
-    bound = run_largest_input(weights)
-    chain.check_finite(bound)
-    exponent = chain.first_exponent(bound, max(weights.shape))
-    while exponent >= chain.SMALLEST_EXPONENT:
-        if _round(weights, to_hidden, to_visible, exponent) < chain.INPUT_LIMIT:
-            return exponent
-        exponent -= 1
-    raise chain.too_large(bound)
+    def round_at(exponent):
+        return _round(weights, to_hidden, to_visible, exponent)
 
-
-def is_right(exponent, largest, shape) -> bool:
-    """Return whether an exponent, which gave this largest sum of magnitudes, is certainly the one of the reference."""
-    # at the next exponent each coupling would be at least twice as large, less one
-    is_largest = exponent == chain.LARGEST_EXPONENT or 2 * largest - max(shape) >= chain.INPUT_LIMIT
-    return largest < chain.INPUT_LIMIT and is_largest
+    return chain.settle_exponent(round_at, lambda: run_largest_input(weights), weights.shape, guess)
 
 
 def sums_of(shape):

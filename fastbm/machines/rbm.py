@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastbm import chain, kernels
-from fastbm.device import aligned_zeros, namespace
+from fastbm.device import aligned_zeros, home_of, namespace, to_device
 from fastbm.units import bernoulli
 
 UNTEMPERED = np.ones(1, np.float32)
-"""The kernels' `beta` for chains at inverse temperature 1."""
+"""The kernels' `beta` for chains at inverse temperature 1, on the CPU."""
 COST_OF_A_TURN = 10_000_000_000
 """Couplings times chains times sweeps of one call of the kernel."""
 COST_OF_A_UNIT = 100
@@ -77,9 +77,10 @@ def rounded(machine: RBM, previous: RoundedRBM | None = None) -> RoundedRBM:
     """
     n_visible, n_hidden = machine.weights.shape
     if previous is None:
-        to_hidden = aligned_zeros((n_visible, chain.padded(n_hidden)), np.int32)
-        to_visible = aligned_zeros((n_hidden, chain.padded(n_visible)), np.int32)
-        biases = aligned_zeros(to_visible.shape[1:], np.float32), aligned_zeros(to_hidden.shape[1:], np.float32)
+        xp = namespace(machine.weights)
+        to_hidden = aligned_zeros((n_visible, chain.padded(n_hidden)), np.int32, xp)
+        to_visible = aligned_zeros((n_hidden, chain.padded(n_visible)), np.int32, xp)
+        biases = aligned_zeros(to_visible.shape[1:], np.float32, xp), aligned_zeros(to_hidden.shape[1:], np.float32, xp)
         previous = RoundedRBM(to_hidden, to_visible, *biases, None, {})
     weights = namespace(machine.weights).ascontiguousarray(machine.weights)
     previous.tables.clear()
@@ -93,16 +94,22 @@ def with_biases(exact: RoundedRBM, machine: RBM) -> RoundedRBM:
     exact.hidden_bias[: machine.hidden_bias.size] = machine.hidden_bias
     with np.errstate(over="ignore", invalid="ignore"):
         squares = exact.visible_bias @ exact.visible_bias + exact.hidden_bias @ exact.hidden_bias
-    if not math.isfinite(squares):
+    if not math.isfinite(float(squares)):
         for bias in (machine.visible_bias, machine.hidden_bias):
             chain.check_finite(float(abs(bias).max()))
     return exact
 
 
 @cache
-def all_free(n_units: int):
+def all_free(n_units: int, home: str = "cpu"):
     """Return the `free` argument of the kernels for units none of which is clamped; shared, not to be written to."""
-    return chain.pack(np.ones((1, n_units), bool))
+    return to_device(chain.pack(np.ones((1, n_units), bool)), home)
+
+
+@cache
+def untempered(home: str = "cpu"):
+    """Return the kernels' `beta` for chains at inverse temperature 1; shared, not to be written to."""
+    return to_device(UNTEMPERED, home)
 
 
 def infer(machine: RBM, exact: RoundedRBM, rows):
@@ -110,30 +117,32 @@ def infer(machine: RBM, exact: RoundedRBM, rows):
 
     Given packed states they are exact, by the rounded machine; given grey values they are float32 sums of the machine's.
     """
-    logits, means = (np.empty((len(rows), exact.hidden_bias.size), np.float32) for _ in range(2))
+    xp, beta = namespace(exact.hidden_bias), untempered(home_of(exact.hidden_bias))
+    logits, means = (xp.empty((len(rows), exact.hidden_bias.size), np.float32) for _ in range(2))
     if len(rows.grey):
         grey_infer(machine, exact, rows.grey, logits, means)
     else:
-        kernels.infer(rows.states, exact.to_hidden, exact.hidden_bias, UNTEMPERED, logits, means, exponent=exact.exponent)
+        kernels.infer(rows.states, exact.to_hidden, exact.hidden_bias, beta, logits, means, exponent=exact.exponent)
     return logits, means
 
 
 def grey_infer(machine: RBM, exact: RoundedRBM, rows, logits, means) -> None:
     """Write logits and means of the hidden units given rows of real numbers; `means` may be `logits`, which are then lost."""
-    kernels.grey_infer(rows, np.ascontiguousarray(machine.weights, np.float32), exact.hidden_bias, logits, means)
+    weights = namespace(rows).ascontiguousarray(machine.weights, np.float32)
+    kernels.grey_infer(rows, weights, exact.hidden_bias, logits, means)
 
 
-def empty_chains(n_chains: int, n_visible: int, n_hidden: int) -> Chains:
-    """Return chains with every unit off and no update made."""
-    visible, hidden = (np.zeros((n_chains, chain.padded(n) // chain.WORD), np.uint64) for n in (n_visible, n_hidden))
+def empty_chains(n_chains: int, n_visible: int, n_hidden: int, xp: Any = np) -> Chains:
+    """Return chains with every unit off and no update made, as arrays of NumPy or CuPy."""
+    visible, hidden = (xp.zeros((n_chains, chain.padded(n) // chain.WORD), np.uint64) for n in (n_visible, n_hidden))
     return Chains(visible, hidden, 0)
 
 
 def start_at(exact: RoundedRBM, logits, *, key, update: int) -> Chains:
     """Return one chain for each row of `logits`, its hidden states drawn from them as block update number `update`."""
     n_visible, n_hidden = exact.to_hidden.shape[0], exact.to_visible.shape[0]
-    chains = empty_chains(logits.shape[0], n_visible, n_hidden)
-    kernels.draw(chains.hidden, logits, all_free(n_hidden), key=key, first_chain=0, update=update)
+    chains = empty_chains(logits.shape[0], n_visible, n_hidden, namespace(logits))
+    kernels.draw(chains.hidden, logits, all_free(n_hidden, home_of(logits)), key=key, first_chain=0, update=update)
     return chains._replace(updates=update + 1)
 
 
@@ -144,8 +153,9 @@ def advance(machine: RoundedRBM, chains: Chains, n_updates: int, *, key, beta, v
     clamped, shape (n_chains, words) or (1, words), or None where no unit is.
     """
     visible, hidden, start = chains
-    visible_free = all_free(machine.to_hidden.shape[0]) if visible_free is None else visible_free
-    hidden_free = all_free(machine.to_visible.shape[0]) if hidden_free is None else hidden_free
+    home = home_of(visible)
+    visible_free = all_free(machine.to_hidden.shape[0], home) if visible_free is None else visible_free
+    hidden_free = all_free(machine.to_visible.shape[0], home) if hidden_free is None else hidden_free
     stop, turn = start + n_updates, 2 * sweeps_a_turn(machine, visible.shape[0])
     for begin in range(start, stop, turn):
         kernels.gibbs(

@@ -13,19 +13,18 @@ References
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
-from fastbm import kernels
-from fastbm.device import aligned_zeros
+from fastbm import chain, kernels
+from fastbm.device import aligned_zeros, home_of, namespace
 from fastbm.machines import rbm
 from fastbm.machines.rbm import RBM, Chains, RoundedRBM
 from fastbm.training import minibatches, optimizers
 from fastbm.training.minibatches import Rows
 
-NO_VELOCITY = np.empty((0, 0), np.float32)
-"""The kernel's `velocity` when there is no momentum."""
 OFFSET_RATE = 0.01
 """The fraction of the way to a minibatch's mean states that offsets move at each update, as in [3]_."""
 LINE = 16
@@ -48,8 +47,10 @@ class Offsets(NamedTuple):
     hidden: np.ndarray
 
 
-NO_OFFSETS = Offsets(np.empty(0, np.float32), np.empty(0, np.float32))
-"""The kernel's when the gradient is plain."""
+@cache
+def nothing(xp):
+    """Return the kernel's `velocity` where there is no momentum, and its offsets when the gradient is plain."""
+    return xp.empty((0, 0), np.float32), Offsets(xp.empty(0, np.float32), xp.empty(0, np.float32))
 
 
 class State(NamedTuple):
@@ -76,7 +77,8 @@ class Info(NamedTuple):
 
 def init(machine: RBM, n_chains: int) -> State:
     """Return a state whose chains have all hidden units off, as if that were their first draw."""
-    chains = rbm.empty_chains(n_chains, *machine.weights.shape)
+    n_visible, n_hidden = machine.weights.shape
+    chains = rbm.empty_chains(n_chains, n_visible, n_hidden, namespace(machine.weights))
     return resume(machine, None, chains._replace(updates=1))
 
 
@@ -87,10 +89,10 @@ def resume(machine: RBM, velocity: RBM | None, chains: Chains, offsets: Offsets 
 
 def space(machine: RBM, n_rows: int, n_chains: int) -> Space:
     """Return the arrays for updates with up to `n_rows` rows, and `n_chains` chains."""
-    n_visible, n_hidden = machine.weights.shape
-    means = aligned_zeros((n_rows + n_chains, rbm.all_free(n_hidden).size * 64 + LINE), np.float32)
-    gradients = (np.empty(size, np.float32) for size in (n_visible, n_hidden))
-    return Space(minibatches.space(n_rows, n_visible), means, *gradients)
+    (n_visible, n_hidden), xp = machine.weights.shape, namespace(machine.weights)
+    means = aligned_zeros((n_rows + n_chains, chain.padded(n_hidden) + LINE), np.float32, xp)
+    gradients = (xp.empty(size, np.float32) for size in (n_visible, n_hidden))
+    return Space(minibatches.space(n_rows, n_visible, xp), means, *gradients)
 
 
 def prepare(state: State, rows) -> tuple[State, Rows]:
@@ -134,21 +136,22 @@ def step(
     """
     state = with_space(state, len(rows))
     machine, exact, velocity, chains, _, offsets = state
+    home, (no_velocity, no_offsets) = home_of(machine.weights), nothing(namespace(machine.weights))
     offsets = offsets if centered else None
     offset_rate = OFFSET_RATE if offsets else 1.0
     if centered and offsets is None:
-        offsets = Offsets(np.zeros_like(machine.visible_bias), np.zeros_like(machine.hidden_bias))
+        offsets = Offsets(*map(namespace(machine.weights).zeros_like, machine[1:]))
     velocity = velocity or optimizers.init(machine, momentum)
     if not persistent:
         chains = _start_at(state, rows, key)
     if n_steps > 1:
         exact = rbm.rounded(machine, exact) if exact.tables.get("one way") else exact
-        chains = rbm.advance(exact, chains, 2 * (n_steps - 1), key=key, beta=rbm.UNTEMPERED)
+        chains = rbm.advance(exact, chains, 2 * (n_steps - 1), key=key, beta=rbm.untempered(home))
     chains, means = _phases(state, rows, chains, key)
     ascent = {"learning_rate": learning_rate, "momentum": momentum}
     exponent = kernels.ascend(
-        machine.weights, NO_VELOCITY if velocity is None else velocity.weights, exact.to_hidden, exact.to_visible,
-        state.space.visible_gradient, state.space.hidden_gradient, *(offsets or NO_OFFSETS), *rows, chains.visible, means,
+        machine.weights, no_velocity if velocity is None else velocity.weights, exact.to_hidden, exact.to_visible,
+        state.space.visible_gradient, state.space.hidden_gradient, *(offsets or no_offsets), *rows, chains.visible, means,
         exact.tables, exponent=exact.exponent, l1=l1, l2=l2, offset_rate=offset_rate, both=n_steps > 1,
         **ascent,
     )  # fmt: skip
@@ -172,10 +175,10 @@ def _phases(state: State, rows: Rows, chains: Chains, key):
     means = space.means[: len(rows) + len(chains.visible)]
     if len(rows.grey):
         rbm.grey_infer(machine, exact, rows.grey, means, means)
-    n_visible, n_hidden = machine.weights.shape
+    (n_visible, n_hidden), home = machine.weights.shape, home_of(machine.weights)
     kernels.phases(
         rows.states, chains.visible, chains.hidden, means[len(rows.grey) :], exact.to_hidden, exact.to_visible,
-        exact.visible_bias, exact.hidden_bias, rbm.all_free(n_visible), rbm.all_free(n_hidden), exact.tables,
+        exact.visible_bias, exact.hidden_bias, rbm.all_free(n_visible, home), rbm.all_free(n_hidden, home), exact.tables,
         exponent=exact.exponent, key=key, update=chains.updates,
     )  # fmt: skip
     return chains._replace(updates=chains.updates + 2), means

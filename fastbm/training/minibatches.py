@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastbm import chain, kernels
+from fastbm.device import home_of, namespace, to_device
 
 
 class Rows(NamedTuple):
@@ -27,22 +28,23 @@ def slices(n_rows: int, batch_size: int) -> Iterator[slice]:
         yield slice(index * n_rows // n_batches, (index + 1) * n_rows // n_batches)
 
 
-def space(n_rows: int, n_units: int) -> Rows:
+def space(n_rows: int, n_units: int, xp: Any = np) -> Rows:
     """Return arrays that `prepare` can use again and again for minibatches of up to `n_rows` rows."""
-    return Rows(np.empty((n_rows, chain.padded(n_units) // chain.WORD), np.uint64), np.empty((n_rows, n_units), np.float32))
+    return Rows(xp.empty((n_rows, chain.padded(n_units) // chain.WORD), np.uint64), xp.empty((n_rows, n_units), np.float32))
 
 
 def prepare(rows, into: Rows | None = None) -> Rows:
     """Return rows, dense or sparse, of shape (n, n_units) as packed states where all are 0 or 1, else as float32.
 
-    `into` is overwritten: space for at least as many rows, of which the minibatch is a view.
+    `into` is overwritten: space for at least as many rows, of which the minibatch is a view, where they are to live.
     """
     n_rows, n_units = rows.shape
-    into = space(n_rows, n_units) if into is None else into
     if hasattr(rows, "toarray"):
         rows = rows.toarray()
+    into = space(n_rows, n_units, namespace(rows)) if into is None else into
+    rows = to_device(rows, home_of(into.states))
     if rows.dtype not in (np.float32, np.float64) or not rows.flags.c_contiguous:
-        rows = np.ascontiguousarray(rows, np.float32 if rows.dtype == np.float32 else np.float64)
+        rows = namespace(rows).ascontiguousarray(rows, np.float32 if rows.dtype == np.float32 else np.float64)
     if kernels.pack(rows, into.states[:n_rows]):
         return Rows(into.states[:n_rows], into.grey[:0])
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinity

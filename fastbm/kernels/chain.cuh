@@ -1,0 +1,91 @@
+// The random words and the draw of fastbm.chain, operation by operation; build without fused multiply-adds.
+#pragma once
+
+typedef unsigned char u8;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+#ifndef SHARED  // tests define it for the host
+#define SHARED(type, name) extern __shared__ type name[]
+#endif
+
+static __device__ __forceinline__ void philox(u32 c[4], u32 k0, u32 k1) {
+    for (int round = 0; round < 10; ++round) {
+        u64 p0 = (u64)0xD2511F53u * c[0], p1 = (u64)0xCD9E8D57u * c[2];
+        c[0] = (u32)(p1 >> 32) ^ c[1] ^ k0;
+        c[1] = (u32)p1;
+        c[2] = (u32)(p0 >> 32) ^ c[3] ^ k1;
+        c[3] = (u32)p0;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+}
+
+// exp(x) for x in [-87, 0]
+static __device__ __forceinline__ float exp_negative(float x) {
+    float n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;
+    float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+    float y = 1.9875691500e-4f;
+    y = y * r + 1.3981999507e-3f;
+    y = y * r + 8.3334519073e-3f;
+    y = y * r + 4.1665795894e-2f;
+    y = y * r + 1.6666665459e-1f;
+    y = y * r + 5.0000001201e-1f;
+    y = y * (r * r) + r + 1.0f;
+    return y * __int_as_float(((int)n + 127) << 23);
+}
+
+// exp(-|x|), |x| cut at 87
+static __device__ __forceinline__ float exp_minus_magnitude(float x) {
+    float minus = x > 0.0f ? -x : x;
+    return exp_negative(minus > -87.0f ? minus : -87.0f);
+}
+
+static __device__ __forceinline__ float logit_of(int input, float scale, float beta, float bias) {
+    return (float)input * scale + beta * bias;
+}
+
+static __device__ __forceinline__ int is_on(float logit, u32 word) {
+    float e = exp_minus_magnitude(logit);
+    float distance = (float)(int)((word & 0x7FFFFFFFu) | 1u) * 2.3283064365386963e-10f;
+    int likely = logit > 0.0f, above = (int)(word >> 31);
+    int near = distance * (1.0f + e) < e;
+    return likely ^ ((1 ^ likely ^ above) & near);
+}
+
+static __device__ __forceinline__ float mean_of(float logit) {
+    float e = exp_minus_magnitude(logit);
+    return (logit > 0.0f ? 1.0f : e) / (1.0f + e);
+}
+
+// Four units' sums of the couplings of the units that are on in a packed row; couplings are (units, width).
+static __device__ __forceinline__ void add_rows(int sums[4], const int* couplings, const u64* state, int n_words, int width, int unit) {
+    for (int word = 0; word < n_words; ++word) {
+        for (u64 bits = state[word]; bits != 0; bits &= bits - 1) {
+            int source = 64 * word + __ffsll((long long)bits) - 1;
+            int4 row = *(const int4*)(couplings + (long long)source * width + unit);
+            sums[0] += row.x;
+            sums[1] += row.y;
+            sums[2] += row.z;
+            sums[3] += row.w;
+        }
+    }
+}
+
+// The states of units 4 * group ... 4 * group + 3 as four bits.
+static __device__ __forceinline__ u32 draw_four(
+    const int sums[4], const float* bias, float scale, float beta, int group, u32 chain, u32 sweep, u32 block, u32 key0, u32 key1
+) {
+    u32 words[4] = {(u32)group, chain, sweep, block};
+    philox(words, key0, key1);
+    u32 on = 0;
+    for (int k = 0; k < 4; ++k) on |= (u32)is_on(logit_of(sums[k], beta * scale, beta, bias[4 * group + k]), words[k]) << k;
+    return on;
+}
+
+// A word of the bits of sixteen groups of four units.
+static __device__ __forceinline__ u64 join_fours(const u8* fours) {
+    u64 word = 0;
+    for (int k = 0; k < 16; ++k) word |= (u64)fours[k] << (4 * k);
+    return word;
+}

@@ -1,0 +1,39 @@
+"""CUDA sources, compiled by CuPy when they are first used, and how they are launched."""
+
+from functools import cache
+from pathlib import Path
+
+import cupy
+import numpy as np
+
+OPTIONS = ("--fmad=false", "-std=c++17")
+"""The chain rounds after every operation: no fused multiply-adds."""
+THREADS = 128
+"""Threads of a block; a multiple of 16, of which one word of states is made."""
+INCLUDE = '#include "chain.cuh"'
+STATIC_SHARED_MEMORY = 48 * 1024
+"""Bytes of shared memory that a block may have without asking."""
+
+
+def source(name: str) -> str:
+    """Return the text of NAME.cu, complete: with the header that all include."""
+    folder = Path(__file__).parent
+    return (folder / f"{name}.cu").read_text().replace(INCLUDE, (folder / "chain.cuh").read_text())
+
+
+@cache
+def _function(file: str, name: str, device: int):
+    return cupy.RawModule(code=source(file), options=OPTIONS).get_function(name)
+
+
+def function(file: str, name: str):
+    """Return a kernel of FILE.cu, for the current device."""
+    return _function(file, name, cupy.cuda.Device().id)
+
+
+def launch(file: str, name: str, n_items: int, *arguments, bytes_a_thread: int = 0) -> None:
+    """Call a kernel with a thread for each of `n_items`; floats are float32, ints int32, other arguments as they are."""
+    if n_items == 0:
+        return
+    values = tuple(np.int32(a) if type(a) is int else np.float32(a) if type(a) is float else a for a in arguments)
+    function(file, name)((-(-n_items // THREADS),), (THREADS,), values, shared_mem=bytes_a_thread * THREADS)

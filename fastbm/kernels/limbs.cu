@@ -1,0 +1,38 @@
+// What goes before and after an exact matrix product: states as halves 0 and 1, and limbs joined to inputs, drawn from.
+#include "chain.cuh"
+
+static __device__ __forceinline__ unsigned short half_of(u32 bit) { return (unsigned short)(bit ? 0x3C00 : 0); }
+
+extern "C" __global__ void expand(const u64* states, unsigned short* halves, int n_rows, int n_words) {
+    long long item = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (item >= 64LL * n_rows * n_words) return;
+    halves[item] = half_of((u32)(states[item / 64] >> (item % 64)) & 1);
+}
+
+// One block update of one layer. `sums` are (n_chains, 3 * 64 * n_words): sums of limbs, the lowest first, in base 2048.
+extern "C" __global__ void draw_from_limbs(
+    u64* states, unsigned short* halves, const float* sums, const float* bias, const float* beta, const u64* free_units,
+    float scale, u32 key0, u32 key1, u32 first_chain, u32 sweep, u32 block, int n_chains, int n_words, int n_betas, int n_free
+) {
+    SHARED(u8, fours);  // a byte a thread
+    long long item = (long long)blockIdx.x * blockDim.x + threadIdx.x, n_groups = 16 * n_words;
+    long long chain = item / n_groups, group = item % n_groups;
+    if (chain < n_chains) {
+        int width = 64 * n_words, joined[4];
+        const float* row = sums + chain * 3 * width + 4 * group;
+        for (int k = 0; k < 4; ++k) {
+            joined[k] = (int)row[k] + 2048 * ((int)row[width + k] + 2048 * (int)row[2 * width + k]);
+        }
+        fours[threadIdx.x] = (u8)draw_four(
+            joined, bias, scale, beta[chain % n_betas], (int)group, first_chain + (u32)chain, sweep, block, key0, key1
+        );
+    }
+    __syncthreads();
+    if (chain < n_chains && threadIdx.x % 16 == 0) {
+        u64 drawn = join_fours(fours + threadIdx.x), loose = free_units[chain % n_free * n_words + group / 16];
+        u64* word = states + chain * n_words + group / 16;
+        u64 state = (drawn & loose) | (*word & ~loose);
+        *word = state;
+        for (int k = 0; k < 64; ++k) halves[4 * item + k] = half_of((u32)(state >> k) & 1);
+    }
+}

@@ -1,0 +1,33 @@
+// Rows of numbers as packed states, and back: a thread for each word of a row.
+#include "chain.cuh"
+
+template <typename number>
+static __device__ __forceinline__ void pack_word(const number* rows, u64* out, int* binary, int n_rows, int n_units, int n_words) {
+    long long item = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (item >= (long long)n_rows * n_words) return;
+    int first = 64 * (int)(item % n_words), last = min(first + 64, n_units);
+    const number* row = rows + item / n_words * n_units;
+    u64 word = 0;
+    int others = 0;
+    for (int unit = first; unit < last; ++unit) {
+        word |= (u64)(row[unit] != 0) << (unit - first);
+        others |= (row[unit] != 0) & (row[unit] != 1);
+    }
+    out[item] = word;
+    if (others) binary[0] = 0;  // whoever writes, writes the same
+}
+
+extern "C" __global__ void pack_float(const float* rows, u64* out, int* binary, int n_rows, int n_units, int n_words) {
+    pack_word(rows, out, binary, n_rows, n_units, n_words);
+}
+
+extern "C" __global__ void pack_double(const double* rows, u64* out, int* binary, int n_rows, int n_units, int n_words) {
+    pack_word(rows, out, binary, n_rows, n_units, n_words);
+}
+
+extern "C" __global__ void unpack(const u64* states, float* out, int n_rows, int n_units, int n_words) {
+    long long item = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (item >= (long long)n_rows * n_units) return;
+    int unit = (int)(item % n_units);
+    out[item] = (float)(states[item / n_units * n_words + unit / 64] >> (unit % 64) & 1);
+}
