@@ -5,9 +5,13 @@ from __future__ import annotations
 import sys
 
 import compare
+import gpu_table
+import numpy as np
 import pytest
 import scaling
 from growth import exponents
+
+from fastbm import device
 
 SHORT = ["--quick", "--rounds", "1", "--seconds", "0.01"]
 
@@ -46,6 +50,24 @@ def test_scaling(printed, tmp_path):
     for words in ("Two threads against one:", "Two threads while another program", "| 10,000 | "):
         assert words in out or "not measured" in out
     assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_table_of_a_gpu(quick, monkeypatch, capsys):
+    """Without a GPU it says why; its runs of PyTorch do what they are for on the CPU too."""
+    if not quick:
+        pytest.skip("a check, nothing to measure")
+    monkeypatch.setattr(sys, "argv", ["gpu_table.py"])
+    if device.why_no_cuda():
+        gpu_table.main()
+        assert capsys.readouterr().out.startswith("no GPU was measured: ")
+    pytest.importorskip("torch", reason="torch: not installed")
+    rng = np.random.default_rng(0)
+    rows = (rng.random((1000, 9)) < 0.5).astype(np.float32)
+    for kind in gpu_table.KINDS:
+        machine = rng.normal(size=(9, 5)).astype(np.float32), np.zeros(9, np.float32), np.zeros(5, np.float32)
+        states = gpu_table.torch_gibbs(kind, False, *machine, rows, home="cpu")(2)
+        assert set(states.unique().tolist()) == {0, 1}
+        assert gpu_table.torch_epoch(kind, rows, home="cpu")(1).isfinite().all()
 
 
 def test_an_exponent_is_over_a_decade():

@@ -62,9 +62,13 @@ def _cupy() -> Any:
 
 
 def namespace(array) -> Any:
-    """Return the module, NumPy or CuPy, whose functions take this array."""
+    """Return the module, NumPy, CuPy or another of the array API, whose functions take this array."""
+    if isinstance(array, np.ndarray | np.generic):
+        return np
     cupy = sys.modules.get("cupy")
-    return np if cupy is None else cupy.get_array_module(array)
+    if cupy is not None and cupy.get_array_module(array) is cupy:
+        return cupy
+    return array.__array_namespace__() if hasattr(array, "__array_namespace__") else np
 
 
 def home_of(array) -> str:

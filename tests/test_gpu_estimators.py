@@ -14,6 +14,8 @@ from fastbm import BernoulliRBM
 PARAMETERS = {"n_components": 20, "batch_size": 40, "n_chains": 30, "learning_rate": 0.1, "random_state": 0}
 ARRAYS = ("components_", "intercept_hidden_", "intercept_visible_", "h_samples_")
 
+pytestmark = pytest.mark.gpu
+
 
 @pytest.fixture
 def X(digits):

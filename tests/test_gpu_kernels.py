@@ -19,6 +19,8 @@ KEY = (np.uint32(0x243F6A88), np.uint32(0x85A308D3))
 SIZES = [(1, 1), (33, 17), (17, 33), (65, 130), (1, 33), (64, 64)]
 WAYS = ["shared", "products", "sums"]
 
+pytestmark = pytest.mark.gpu
+
 
 def source(name: str) -> str:
     header = (FOLDER / "chain.cuh").read_text()

@@ -43,12 +43,14 @@ def visible_logits(machine: RBM, h):
 
 def energy(machine: RBM, v, h):
     """Return the energy of each row of joint states, shape (n_samples,)."""
-    return -((v @ machine.weights * h).sum(axis=1) + v @ machine.visible_bias + h @ machine.hidden_bias)
+    xp = namespace(h)
+    return -(xp.sum(v @ machine.weights * h, axis=1) + v @ machine.visible_bias + h @ machine.hidden_bias)
 
 
 def free_energy(machine: RBM, v):
     """Return -log Σ_h exp(-energy(v, h)) = -a v - Σ_j log(1 + exp(b_j + Σ_i v_i w_ij)), shape (n_samples,)."""
-    return -(v @ machine.visible_bias) - bernoulli.log_partition(hidden_logits(machine, v)).sum(axis=1)
+    softplus = bernoulli.log_partition(hidden_logits(machine, v))
+    return -(v @ machine.visible_bias) - namespace(softplus).sum(softplus, axis=1)
 
 
 class RoundedRBM(NamedTuple):

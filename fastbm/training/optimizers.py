@@ -22,9 +22,9 @@ def step(parameter, gradient, velocity, *, learning_rate, momentum) -> None:
     ----------
     .. [1] Hinton, "A practical guide to training restricted Boltzmann machines", 2012.
     """
-    gradient *= gradient.dtype.type(learning_rate)
+    gradient *= float(learning_rate)
     if velocity is not None:
-        velocity *= gradient.dtype.type(momentum)
+        velocity *= float(momentum)
         velocity += gradient
         gradient = velocity
     parameter += gradient

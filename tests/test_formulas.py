@@ -1,0 +1,77 @@
+"""The formulas over `xp` run on NumPy, on a strict array API that refuses silent mixing, and on the GPU or its stand-in."""
+
+from __future__ import annotations
+
+import array_api_strict
+import numpy as np
+import pytest
+
+from fastbm.device import namespace
+from fastbm.machines import rbm
+from fastbm.machines.rbm import RBM
+from fastbm.training import optimizers
+from fastbm.units import bernoulli
+
+
+@pytest.fixture(params=["numpy", "array_api_strict", "gpu"])
+def xp(request):
+    """A module whose arrays the formulas are given."""
+    if request.param == "gpu":
+        return request.getfixturevalue("gpu")
+    return {"numpy": np, "array_api_strict": array_api_strict}[request.param]
+
+
+def back(array) -> np.ndarray:
+    return array.get() if hasattr(array, "get") else np.asarray(array)
+
+
+@pytest.fixture
+def arrays():
+    rng = np.random.default_rng(0)
+    return {
+        "machine": RBM(rng.normal(size=(5, 3)), rng.normal(size=5), rng.normal(size=3)),
+        "v": (rng.random((7, 5)) < 0.5).astype(float),
+        "h": (rng.random((7, 3)) < 0.5).astype(float),
+    }
+
+
+def test_their_module_is_found(xp):
+    assert namespace(xp.asarray(np.ones(3))) is xp
+
+
+@pytest.mark.parametrize("formula", [bernoulli.mean, bernoulli.log_partition])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_units(xp, formula, dtype):
+    x = np.concatenate([np.linspace(-100, 100, 41), [0.0, 1e-9, -1e-9, 800, -800]]).astype(dtype)
+    got = formula(xp.asarray(x))
+    assert got.dtype == getattr(xp, np.dtype(dtype).name)
+    np.testing.assert_allclose(back(got), formula(x), rtol=1e-6)
+
+
+def test_energies(xp, arrays):
+    machine, v, h = arrays["machine"], arrays["v"], arrays["h"]
+    there, v_there, h_there = RBM(*map(xp.asarray, machine)), xp.asarray(v), xp.asarray(h)
+    for formula, states in (
+        (rbm.hidden_logits, "v"), (rbm.visible_logits, "h"), (rbm.free_energy, "v"), (rbm.energy, "vh"),
+    ):  # fmt: skip
+        given = [{"v": v, "h": h}[name] for name in states]
+        moved = [{"v": v_there, "h": h_there}[name] for name in states]
+        got = formula(there, *moved)
+        assert namespace(got) is xp
+        np.testing.assert_allclose(back(got), formula(machine, *given), rtol=1e-12)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_steps(xp, arrays, momentum):
+    results = []
+    for module in (np, xp):
+        machine = RBM(*(module.asarray(array.copy()) for array in arrays["machine"]))
+        velocity = optimizers.init(machine, momentum)
+        for _ in range(3):
+            for k, array in enumerate(machine):
+                optimizers.step(
+                    array, module.asarray(np.ones(array.shape)), velocity and velocity[k], learning_rate=0.1, momentum=momentum
+                )
+        results.append([back(array) for array in machine])
+    for got, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-12)
