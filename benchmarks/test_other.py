@@ -36,7 +36,8 @@ def sklearn_model(materials, X):
 
 def test_rounding(benchmark, device, materials):
     benchmark.group = "rounding-784x500"
-    assert device == "cpu"
+    if device != "cpu":
+        pytest.skip("rounding: measured as a part of an update")
     assert benchmark(rbm.rounded, materials.machine(784, N_HIDDEN)).to_hidden.shape[0] == 784
 
 

@@ -2,7 +2,7 @@
 
 A workload has an `id`, a `title`, `bars`, `couplings` of a step, and
 
-* ``fastbm(materials)``, which returns fastbm's ``run(n_steps)``;
+* ``fastbm(materials, device)``, which returns fastbm's ``run(n_steps)``;
 * ``peers(materials)``, which returns those of other libraries by name, or the reason why one cannot run;
 * ``figure(seconds)``, which words how fast a step of so many seconds is;
 * ``small()``, which returns the same work at a size that only shows that it runs.
@@ -19,6 +19,7 @@ from materials import Materials
 from fastbm import BernoulliRBM
 from fastbm.commands import bench, peers
 from fastbm.commands.bench import Run, Shape
+from fastbm.device import resolve
 
 FRAMEWORKS = ("torch.bernoulli", "torch.rand", "jax")
 NAMES = ("scikit-learn", *FRAMEWORKS)
@@ -61,8 +62,8 @@ class Gibbs:
         """Return a machine and its chains."""
         return materials.machine(*self.shape[:2]), materials.chains(self.shape)
 
-    def fastbm(self, materials: Materials) -> Run:
-        return bench.fastbm_gibbs(*self.sampled(materials))
+    def fastbm(self, materials: Materials, device: str = "cpu") -> Run:
+        return bench.fastbm_gibbs(*self.sampled(materials), resolve(device))
 
     def peers(self, materials: Materials) -> dict[str, Run | str]:
         return {name: bench.peer_gibbs(name, *self.sampled(materials)) for name in NAMES}
@@ -97,9 +98,9 @@ class Epoch:
     def couplings(self) -> float:
         return float(PRODUCTS) * self.n_rows * self.n_visible * self.n_hidden
 
-    def fastbm(self, materials: Materials) -> Run:
+    def fastbm(self, materials: Materials, device: str = "cpu") -> Run:
         X = materials.rows(self.n_rows, self.n_visible)
-        return once(bench.fastbm_pcd(X, self.n_hidden, self.batch_size, "cpu"))
+        return once(bench.fastbm_pcd(X, self.n_hidden, self.batch_size, device))
 
     def peers(self, materials: Materials) -> dict[str, Run | str]:
         X = materials.rows(self.n_rows, self.n_visible)
@@ -128,8 +129,8 @@ class DefaultEpoch(Epoch):
     def title(self) -> str:
         return f"BernoulliRBM() epoch, {self.n_rows:,}×{self.n_visible} grey, batch {self.batch_size}"
 
-    def fastbm(self, materials: Materials) -> Run:
-        X, model = materials.grey_rows(self.n_rows), BernoulliRBM(n_iter=1, random_state=0)
+    def fastbm(self, materials: Materials, device: str = "cpu") -> Run:
+        X, model = materials.grey_rows(self.n_rows), BernoulliRBM(n_iter=1, random_state=0, device=device)
         return once(lambda: model.fit(X))
 
     def peers(self, materials: Materials) -> dict[str, Run | str]:

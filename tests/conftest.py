@@ -35,12 +35,16 @@ WAYS = ("incremental", *simd_cpu.LEVELS)
 LOOKUPS = ("avx2", "avx512")
 
 
-@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu), "cuda-on-host"])
 def device_name(request):
-    """Every device; those that cannot be had here are skipped with the reason."""
+    """Every device, and a GPU's kernels as they are built for the host; those not to be had are skipped with the reason."""
     if request.param == "cuda" and device.why_no_cuda():
         pytest.skip(f"cuda: {device.why_no_cuda()}")
-    return request.param
+    if request.param == "cuda-on-host":
+        if device.why_no_cuda() is None:
+            pytest.skip("cuda-on-host: there is a GPU")
+        request.getfixturevalue("gpu")
+    return request.param.removesuffix("-on-host")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sklearn.neural_network
+from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
 from fastbm import BernoulliRBM
@@ -35,7 +36,7 @@ def check_ids():
 @pytest.mark.filterwarnings("ignore")  # scikit-learn's checks feed values outside [0, 1]
 @pytest.mark.parametrize(("estimator", "check"), list(check_ids()))
 def test_scikit_learn_check(estimator, check, device_name):
-    check(estimator.set_params(device=device_name))
+    check(clone(estimator).set_params(device=device_name))
 
 
 @pytest.mark.filterwarnings("ignore")
