@@ -25,13 +25,16 @@ def test_blocks_are_found_where_they_stand():
     assert python_blocks(text) == ["\n\na = 1\n", "\n" * 8 + "b = 2\n"]
 
 
-def test_the_python_blocks_run(tmp_path, monkeypatch):
+def test_the_python_blocks_run(tmp_path, monkeypatch, request):
+    """Those for a GPU on one, or on its stand-in; they are skipped where there is neither."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     blocks = python_blocks(README.read_text(encoding="utf-8"))
     assert blocks, "README.md has no ```python block"
     names = {"__name__": "__main__"}
-    for block in blocks:
+    for block in sorted(blocks, key=lambda block: "cuda" in block):
+        if "cuda" in block:
+            request.getfixturevalue("gpu")
         exec(compile(block, str(README), "exec", dont_inherit=True), names)
 
 
