@@ -176,10 +176,21 @@ class TestOthers:
     def test_rounding_refuses(self, gpu, value, message):
         weights = np.zeros((33, 17), np.float32)
         weights[32, 16] = value
+        weights = gpu.asarray(weights)
+        exponent = kernels.round_couplings(weights, gpu.zeros((33, 64), gpu.int32), gpu.zeros((17, 64), gpu.int32), guess=20)
         with pytest.raises(ValueError, match=message):
-            kernels.round_couplings(
-                gpu.asarray(weights), gpu.zeros((33, 64), gpu.int32), gpu.zeros((17, 64), gpu.int32), guess=20
-            )
+            kernels.check_exponent(exponent, weights)
+
+    @pytest.mark.parametrize("n_units", [1, 3, 100, 2000])
+    def test_rounding_at_the_borders_of_exponents(self, gpu, n_units):
+        """Sums just below and just above where the exponent changes, spread over many units that all round up, or down."""
+        for power in (3, 10, 18):
+            for part in (1 - 1e-6, 1 - 1e-9, 1.0, 1 + 1e-9, 1 + 1e-6):
+                weights = np.full((n_units, 1), 2.0**power * part / n_units)
+                rounded, exponent = chain.round_couplings(weights)
+                both = [gpu.zeros((n_units, 64), gpu.int32), gpu.zeros((1, chain.padded(n_units)), gpu.int32)]
+                assert int(kernels.round_couplings(gpu.asarray(weights), *both, guess=None)[0]) == exponent
+                np.testing.assert_equal(get(both), (naive.pad(rounded), naive.pad(rounded.T)))
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     @pytest.mark.parametrize("n_units", [1, 33, 64, 65, 130])

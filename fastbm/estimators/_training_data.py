@@ -22,7 +22,7 @@ class Rows:
     def __init__(self, estimator, X, *, reset: bool):
         X = _validation.check_rows(estimator, X, reset=reset, training=True)
         self.X, self.n_features, self.home = X, X.shape[1], home_of(X)
-        self.dtype = _float(X)
+        self.dtype, self.binary, self.range = _float(X), None, None
 
     @property
     def sample(self):
@@ -30,9 +30,14 @@ class Rows:
         return self.X
 
     def move(self, home: str) -> None:
-        """Take all rows to a device, once; those of a file and sparse ones go minibatch by minibatch."""
+        """Take all rows to a device, once; those of a file and sparse ones go minibatch by minibatch.
+
+        On a GPU they are looked at as a whole, so that no minibatch has to be waited for.
+        """
         if type(self.X) is np.ndarray or self.home != "cpu":
             self.X = to_device(self.X, home)
+            if home != "cpu":
+                self.binary, self.range = bool(((self.X == 0) | (self.X == 1)).all()), extent(self.X)
 
     def minibatches(self, size: int) -> Iterator[tuple[Any, float]]:
         """Yield each minibatch, and the fraction of the pass that is done before it."""
@@ -45,7 +50,7 @@ class Rows:
 
     def extent(self, rows) -> tuple[float, float]:
         """Return the smallest and the largest value."""
-        return extent(self.X)
+        return self.range or extent(self.X)
 
     def some(self, n: int):
         """Return up to `n` rows from everywhere."""
@@ -63,6 +68,7 @@ class Batches:
             raise ValueError("X is an iterable of batches, but it gave none")
         self.first = _validation.check_rows(estimator, first, reset=reset, training=True)
         self.n_features, self.dtype, self.home = self.first.shape[1], _float(self.first), home_of(self.first)
+        self.binary, self.range = None, None
         self.once = iterator is batches
         self.rest = chained([self.first], iterator)
 

@@ -19,6 +19,7 @@ from fastbm.estimators import _training_data, _validation
 from fastbm.estimators._rbm_files import RBMFiles
 from fastbm.estimators._rbm_sampling import RBMSampling
 from fastbm.evaluation.pseudo_likelihood import pseudo_likelihood
+from fastbm.machines import rbm
 from fastbm.machines.rbm import RBM, Chains
 from fastbm.training import contrastive_divergence, schedules
 from fastbm.training.contrastive_divergence import Offsets
@@ -206,9 +207,10 @@ class BernoulliRBM(RBMSampling, RBMFiles):
             for iteration in range(n_iter):
                 begin = time.perf_counter()
                 for rows, fraction in data.minibatches(size):
-                    state, grey = self._update(state, rows, key, (iteration + fraction) / n_iter)
+                    state, grey = self._update(state, data, rows, key, (iteration + fraction) / n_iter)
                     warned = warned or self._warn(data, rows, grey, 5)
                     bar.update()
+                rbm.check(state.exact, state.machine)
                 fitted["n_iter"] += 1
                 if self.verbose:
                     self._print_line(fitted["n_iter"], state.machine, data, time.perf_counter() - begin)
@@ -234,8 +236,9 @@ class BernoulliRBM(RBMSampling, RBMFiles):
         with device.using(fitted["device"]):
             state = self._begin(data, fitted)
             for rows, _ in data.minibatches(sys.maxsize):
-                state, grey = self._update(state, rows, key, 0.0)
+                state, grey = self._update(state, data, rows, key, 0.0)
                 warned = warned or self._warn(data, rows, grey, 4)
+            rbm.check(state.exact, state.machine)
             return self._set_fitted(state, **fitted)
 
     def _take(self, X, *, fresh) -> tuple[Any, dict[str, Any]]:
@@ -290,11 +293,11 @@ class BernoulliRBM(RBMSampling, RBMFiles):
         chains = Chains(take(self._visible_chains, np.uint64), hidden, self._updates)
         return contrastive_divergence.resume(machine, velocity, chains, offsets)
 
-    def _update(self, state, rows, key, fraction):
+    def _update(self, state, data, rows, key, fraction):
         """Make one update; return the state, and whether the minibatch had other values than 0 and 1."""
         rate = float(self.learning_rate) * schedules.factor(self.learning_rate_schedule, fraction)
-        state, rows = contrastive_divergence.prepare(state, rows)
-        if len(rows.grey):
+        state, rows = contrastive_divergence.prepare(state, rows, data.binary)
+        if len(rows.grey) and not (data.range and np.isfinite(data.range).all()):
             _validation.check_finite(self, rows.grey)
         state, _ = contrastive_divergence.step(
             state, rows, key=key, persistent=self.algorithm == "pcd", n_steps=int(self.n_gibbs_steps),
@@ -305,7 +308,7 @@ class BernoulliRBM(RBMSampling, RBMFiles):
 
     def _warn(self, data, rows, grey, stacklevel) -> bool:
         """Warn when values of a minibatch do not lie between 0 and 1; return whether that was said."""
-        low, high = _training_data.extent(rows) if grey else (0, 1)
+        low, high = (data.range or _training_data.extent(rows)) if grey else (0, 1)
         if low >= 0 and high <= 1:
             return False
         return _validation.warn_outside_unit_interval(*data.extent(rows), stacklevel=stacklevel)

@@ -31,8 +31,19 @@ def round_couplings(weights, to_hidden, to_visible, *, guess):
     `to_visible` (n_hidden, padded(n_visible)), but not their padding. `guess` is an exponent that is likely to be right, or
     None. Reference and errors: ``fastbm.chain.round_couplings``. Cost: one pass over the weights when the guess is right,
     else three.
+
+    On the GPU the exponent stays there, an int32 array of one number, which all kernels take as it is: nothing waits for it,
+    and errors are left to `check_exponent`.
     """
     return _for(weights, "rounding").round_couplings(weights, to_hidden, to_visible, guess=guess)
+
+
+def check_exponent(exponent, weights):
+    """Raise the errors of `round_couplings` and `ascend` that were put off: of weights not finite, or too large.
+
+    On the CPU none is; on the GPU one number comes to the host.
+    """
+    _for(weights, "rounding").check_exponent(exponent, weights)
 
 
 def gibbs(layers, up, down, biases, beta, free, tables, *, exponent, key, first_chain, start, stop):
@@ -83,7 +94,8 @@ def draw(states, logits, free, *, key, first_chain, update):
 def pack(rows, out):
     """Write which numbers of `rows` are not 0 as packed states to `out`; return whether the others are all 1.
 
-    `rows` (n_rows, n_units) float32 or float64, C-contiguous. Reference: ``fastbm.chain.pack``. Cost: one pass over the rows.
+    `rows` (n_rows, n_units) float32 or float64, C-contiguous. On the GPU the answer stays there until it is asked for.
+    Reference: ``fastbm.chain.pack``. Cost: one pass over the rows.
     """
     return _for(rows, "packing").pack(rows, out)
 

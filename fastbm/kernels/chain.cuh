@@ -41,6 +41,9 @@ static __device__ __forceinline__ float exp_minus_magnitude(float x) {
     return exp_negative(minus > -87.0f ? minus : -87.0f);
 }
 
+// 2 ** -exponent, the size of a rounded coupling of 1
+static __device__ __forceinline__ float scale_of(const int* exponent) { return __int_as_float((127 - *exponent) << 23); }
+
 static __device__ __forceinline__ float logit_of(int input, float scale, float beta, float bias) {
     return (float)input * scale + beta * bias;
 }

@@ -31,6 +31,11 @@ def function(file: str, name: str):
     return _function(file, name, cupy.cuda.Device().id)
 
 
+def on_device(exponent):
+    """Return an exponent, where it is a number, as `round_couplings` gives it: an int32 array of one."""
+    return cupy.full(1, exponent, cupy.int32) if isinstance(exponent, int) else exponent
+
+
 def launch(file: str, name: str, n_items: int, *arguments, bytes_a_thread: int = 0) -> None:
     """Call a kernel with a thread for each of `n_items`; floats are float32, ints int32, other arguments as they are."""
     if n_items == 0:

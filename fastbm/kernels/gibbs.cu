@@ -4,7 +4,7 @@
 // One block update of one layer, couplings in global memory. `below` and `above` may be null: no such layer.
 extern "C" __global__ void draw_layer(
     u64* states, const u64* below, const u64* above, const int* from_below, const int* from_above, const float* bias,
-    const float* beta, const u64* free_units, float scale, u32 key0, u32 key1, u32 first_chain, u32 sweep, u32 block,
+    const float* beta, const u64* free_units, const int* exponent, u32 key0, u32 key1, u32 first_chain, u32 sweep, u32 block,
     int n_chains, int n_words, int n_words_below, int n_words_above, int n_betas, int n_free
 ) {
     SHARED(u8, fours);  // a byte a thread
@@ -15,7 +15,7 @@ extern "C" __global__ void draw_layer(
         if (n_words_below) add_rows(sums, from_below, below + chain * n_words_below, n_words_below, 64 * n_words, 4 * (int)group);
         if (n_words_above) add_rows(sums, from_above, above + chain * n_words_above, n_words_above, 64 * n_words, 4 * (int)group);
         fours[threadIdx.x] = (u8)draw_four(
-            sums, bias, scale, beta[chain % n_betas], (int)group, first_chain + (u32)chain, sweep, block, key0, key1
+            sums, bias, scale_of(exponent), beta[chain % n_betas], (int)group, first_chain + (u32)chain, sweep, block, key0, key1
         );
     }
     __syncthreads();
@@ -43,13 +43,14 @@ static __device__ __forceinline__ void copy(int* to, const int* from, long long 
 
 // Block updates start ... stop - 1 of all layers of a block's chains: couplings, biases and states stay in shared memory.
 extern "C" __global__ void sweep_shared(
-    const long long* plan, const float* beta, float scale, u32 key0, u32 key1, u32 first_chain, long long start,
+    const long long* plan, const float* beta, const int* exponent, u32 key0, u32 key1, u32 first_chain, long long start,
     long long stop, int n_layers, int n_chains, int chains_a_block, int n_betas,
     int fours_at
 ) {
     SHARED(int, pool);
     const Layer* layers = (const Layer*)plan;
     u8* fours = (u8*)(pool + fours_at);  // a byte for every four units of a layer of every chain
+    float scale = scale_of(exponent);
     int first = blockIdx.x * chains_a_block, here = min(chains_a_block, n_chains - first);
     for (int l = 0; l < n_layers; ++l) {
         const Layer& layer = layers[l];

@@ -4,7 +4,7 @@ import cupy
 import numpy as np
 
 from fastbm.kernels import limbs_gpu
-from fastbm.kernels.cuda_gpu import STATIC_SHARED_MEMORY, function, launch
+from fastbm.kernels.cuda_gpu import STATIC_SHARED_MEMORY, function, launch, on_device
 
 CHAINS_WORTH_A_PRODUCT = 512
 """Chains from which on a product of matrices is taken to be faster than sums of the couplings of the units that are on."""
@@ -19,7 +19,7 @@ LAYER = 12
 def gibbs(layers, up, down, biases, beta, free, tables, *, exponent, key, first_chain, start, stop):
     if layers[0].shape[0] == 0 or start == stop:
         return
-    numbers = {"scale": 2.0**-exponent, "key": key, "first_chain": first_chain, "start": start, "stop": stop}
+    numbers = {"exponent": on_device(exponent), "key": key, "first_chain": first_chain, "start": start, "stop": stop}
     chosen = way(layers, up, down, stop - start)
     if chosen == "shared":
         _sweep_shared(layers, up, down, biases, beta, free, **numbers)
@@ -51,7 +51,7 @@ def _shared_memory() -> int:
     return cupy.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]
 
 
-def _sweep(layers, up, down, biases, beta, free, *, scale, key, first_chain, start, stop):
+def _sweep(layers, up, down, biases, beta, free, *, exponent, key, first_chain, start, stop):
     """One launch for each layer of each block update; couplings come from memory."""
     n_chains, none, no_couplings = layers[0].shape[0], cupy.empty((1, 1), cupy.uint64), cupy.empty((1, 1), cupy.int32)
     for update in range(start, stop):
@@ -61,14 +61,14 @@ def _sweep(layers, up, down, biases, beta, free, *, scale, key, first_chain, sta
             launch(
                 "gibbs", "draw_layer", 16 * n_chains * n_words, layers[layer], layers[layer - 1] if below else none,
                 layers[layer + 1] if above else none, up[layer - 1] if below else no_couplings,
-                down[layer] if above else no_couplings, biases[layer], beta, free[layer], float(scale), *key,
+                down[layer] if above else no_couplings, biases[layer], beta, free[layer], exponent, *key,
                 np.uint32(first_chain), np.uint32(update >> 1), np.uint32(layer ^ 1), n_chains, n_words,
                 layers[layer - 1].shape[1] if below else 0, layers[layer + 1].shape[1] if above else 0, beta.size,
                 free[layer].shape[0], bytes_a_thread=1,
             )  # fmt: skip
 
 
-def _sweep_shared(layers, up, down, biases, beta, free, *, scale, key, first_chain, start, stop):
+def _sweep_shared(layers, up, down, biases, beta, free, *, exponent, key, first_chain, start, stop):
     """All block updates in one launch, in which a block keeps its chains and the couplings in shared memory."""
     n_chains, words = layers[0].shape[0], [states.shape[1] for states in layers]
     of_machine, of_two = (_bytes_shared(words, up, down, n)[0] for n in (0, 2))
@@ -86,7 +86,7 @@ def _sweep_shared(layers, up, down, biases, beta, free, *, scale, key, first_cha
         kernel.max_dynamic_shared_size_bytes = size
     counts = (len(layers), n_chains, chains_a_block, beta.size, fours_at)
     arguments = (
-        cupy.asarray(plan), beta, np.float32(scale), *key, np.uint32(first_chain), np.int64(start), np.int64(stop),
+        cupy.asarray(plan), beta, exponent, *key, np.uint32(first_chain), np.int64(start), np.int64(stop),
         *map(np.int32, counts),
     )  # fmt: skip
     kernel((-(-n_chains // chains_a_block),), (THREADS,), arguments, shared_mem=size)

@@ -2,8 +2,8 @@
 #include "chain.cuh"
 
 extern "C" __global__ void infer(
-    const u64* states, const int* couplings, const float* bias, const float* beta, float* logits, float* means, float scale,
-    int n_rows, int n_words, int width, int n_betas, int means_width
+    const u64* states, const int* couplings, const float* bias, const float* beta, float* logits, float* means,
+    const int* exponent, int n_rows, int n_words, int width, int n_betas, int means_width
 ) {
     int n_groups = width / 4;
     long long item = (long long)blockIdx.x * blockDim.x + threadIdx.x;
@@ -11,7 +11,7 @@ extern "C" __global__ void infer(
     long long row = item / n_groups;
     int unit = 4 * (int)(item % n_groups), sums[4] = {0, 0, 0, 0};
     add_rows(sums, couplings, states + row * n_words, n_words, width, unit);
-    float beta_row = beta[row % n_betas];
+    float beta_row = beta[row % n_betas], scale = scale_of(exponent);
     for (int k = 0; k < 4; ++k) {
         float logit = logit_of(sums[k], beta_row * scale, beta_row, bias[unit + k]);
         logits[row * width + unit + k] = logit;

@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from fastbm.kernels.cuda_gpu import launch
+from fastbm.kernels.cuda_gpu import launch, on_device
 
 
 def infer(states, couplings, bias, beta, logits, means, *, exponent):
     n_rows, n_words = states.shape
     width = bias.size
     launch(
-        "infer", "infer", n_rows * (width // 4), states, couplings, bias, beta, logits, means, 2.0**-exponent, n_rows, n_words,
-        width, beta.size, means.shape[1],
+        "infer", "infer", n_rows * (width // 4), states, couplings, bias, beta, logits, means, on_device(exponent), n_rows,
+        n_words, width, beta.size, means.shape[1],
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ extern "C" __global__ void expand(const u64* states, unsigned short* halves, int
 // One block update of one layer. `sums` are (n_chains, 3 * 64 * n_words): sums of limbs, the lowest first, in base 2048.
 extern "C" __global__ void draw_from_limbs(
     u64* states, unsigned short* halves, const float* sums, const float* bias, const float* beta, const u64* free_units,
-    float scale, u32 key0, u32 key1, u32 first_chain, u32 sweep, u32 block, int n_chains, int n_words, int n_betas, int n_free
+    const int* exponent, u32 key0, u32 key1, u32 first_chain, u32 sweep, u32 block, int n_chains, int n_words, int n_betas, int n_free
 ) {
     SHARED(u8, fours);  // a byte a thread
     long long item = (long long)blockIdx.x * blockDim.x + threadIdx.x, n_groups = 16 * n_words;
@@ -24,7 +24,7 @@ extern "C" __global__ void draw_from_limbs(
             joined[k] = (int)row[k] + 2048 * ((int)row[width + k] + 2048 * (int)row[2 * width + k]);
         }
         fours[threadIdx.x] = (u8)draw_four(
-            joined, bias, scale, beta[chain % n_betas], (int)group, first_chain + (u32)chain, sweep, block, key0, key1
+            joined, bias, scale_of(exponent), beta[chain % n_betas], (int)group, first_chain + (u32)chain, sweep, block, key0, key1
         );
     }
     __syncthreads();

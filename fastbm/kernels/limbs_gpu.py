@@ -30,14 +30,14 @@ def split(couplings, n_words: int):
     return limbs
 
 
-def run(layers, up, down, biases, beta, free, *, scale, key, first_chain, start, stop):
+def run(layers, up, down, biases, beta, free, *, exponent, key, first_chain, start, stop):
     """Run block updates: arguments as of the gibbs kernel, but `up` and `down` are what `split` made of the couplings."""
     n_chains = layers[0].shape[0]
     for begin in range(0, n_chains, CHAINS_AT_A_TIME):
         some = slice(begin, min(begin + CHAINS_AT_A_TIME, n_chains))
         rows = tuple(states[some] for states in layers)
         _run_some(
-            rows, up, down, biases, _part(beta, some), tuple(_part(units, some) for units in free), scale, key,
+            rows, up, down, biases, _part(beta, some), tuple(_part(units, some) for units in free), exponent, key,
             first_chain + begin, start, stop,
         )  # fmt: skip
 
@@ -46,7 +46,7 @@ def _part(array, rows):
     return array if array.shape[0] == 1 else array[rows]
 
 
-def _run_some(layers, up, down, biases, beta, free, scale, key, first_chain, start, stop):
+def _run_some(layers, up, down, biases, beta, free, exponent, key, first_chain, start, stop):
     n_chains = layers[0].shape[0]
     halves = [cupy.empty((n_chains, 64 * states.shape[1]), cupy.float16) for states in layers]
     for states, half in zip(layers, halves, strict=True):
@@ -61,7 +61,7 @@ def _run_some(layers, up, down, biases, beta, free, scale, key, first_chain, sta
             n_words = layers[layer].shape[1]
             launch(
                 "limbs", "draw_from_limbs", 16 * n_chains * n_words, layers[layer], halves[layer].view(cupy.uint16),
-                sums[layer], biases[layer], beta, free[layer], float(scale), *key, np.uint32(first_chain),
+                sums[layer], biases[layer], beta, free[layer], exponent, *key, np.uint32(first_chain),
                 np.uint32(update >> 1), np.uint32(layer ^ 1), n_chains, n_words, beta.size, free[layer].shape[0],
                 bytes_a_thread=1,
             )  # fmt: skip

@@ -10,7 +10,7 @@ def pack(rows, out):
     binary = cupy.ones(1, cupy.int32)
     name = "pack_float" if rows.dtype == cupy.float32 else "pack_double"
     launch("packing", name, n_rows * n_words, rows, out, binary, n_rows, rows.shape[1], n_words)
-    return bool(binary[0])
+    return binary[0] != 0
 
 
 def unpack(states, n_units, dtype):

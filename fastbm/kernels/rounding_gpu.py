@@ -1,30 +1,36 @@
-"""Couplings rounded to integers, in both orientations, on the GPU."""
+"""Couplings rounded to integers, in both orientations, on the GPU; the exponent is found, and stays, there."""
 
 import cupy
 
 from fastbm import chain
-from fastbm.kernels.cuda_gpu import launch
+from fastbm.kernels.cuda_gpu import THREADS, launch
+
+CANDIDATES = 3
+"""Exponents that are tried: as many as in rounding.cu."""
+NOT_FINITE = -2
+"""What stands for the exponent where weights are not finite; other negative numbers say that they are too large."""
 
 
 def round_couplings(weights, to_hidden, to_visible, *, guess):
-    def round_at(exponent):
-        return _round(weights, to_hidden, to_visible, exponent)
-
-    return chain.settle_exponent(round_at, lambda: _largest_input(weights), weights.shape, guess)
-
-
-def _round(weights, to_hidden, to_visible, exponent) -> int:
-    """Round at one exponent; return the largest sum of absolute couplings of a unit."""
-    n_visible, n_hidden = weights.shape
-    sums = cupy.zeros(n_visible + n_hidden, cupy.uint64)
-    name = "round_float" if weights.dtype == cupy.float32 else "round_double"
-    launch(
-        "rounding", name, weights.size, weights, to_hidden, to_visible, sums, weights.dtype.type(2.0**exponent), n_visible,
-        n_hidden, to_hidden.shape[1], to_visible.shape[1],
-    )  # fmt: skip
-    return int(sums.max())
+    """See the contract; the exponent is an array of one number, negative where `check_exponent` would raise. No guess helps."""
+    (n_visible, n_hidden), kind = weights.shape, "float" if weights.dtype == cupy.float32 else "double"
+    n_units, sizes = n_visible + n_hidden, weights.shape
+    sums, roundings = cupy.empty(n_units, cupy.float64), cupy.empty((CANDIDATES, n_units), cupy.int64)
+    exponent = cupy.empty(1, cupy.int32)
+    launch("rounding", f"sums_{kind}", n_units, weights, sums, *sizes)
+    launch("rounding", "first_exponent", THREADS, sums, exponent, n_units, max(sizes), bytes_a_thread=8)
+    roundings.fill(0)
+    launch("rounding", f"roundings_{kind}", n_units, weights, exponent, roundings, *sizes)
+    launch("rounding", "settle_exponent", THREADS, roundings, exponent, n_units, bytes_a_thread=4)
+    widths = to_hidden.shape[1], to_visible.shape[1]
+    launch("rounding", f"round_{kind}", weights.size, weights, exponent, to_hidden, to_visible, *sizes, *widths)
+    return exponent
 
 
-def _largest_input(weights) -> float:
-    magnitudes = cupy.abs(weights.astype(cupy.float64))
-    return float(cupy.maximum(magnitudes.sum(axis=0).max(), magnitudes.sum(axis=1).max()))
+def check_exponent(exponent, weights):
+    value = int(exponent[0])
+    if value == NOT_FINITE:
+        chain.check_finite(float("nan"))
+    if value < 0:
+        magnitudes = cupy.abs(weights.astype(cupy.float64))
+        raise chain.too_large(float(cupy.maximum(magnitudes.sum(axis=0).max(), magnitudes.sum(axis=1).max())))

@@ -60,7 +60,7 @@ class RoundedRBM(NamedTuple):
     to_visible: np.ndarray
     visible_bias: np.ndarray
     hidden_bias: np.ndarray
-    exponent: int | None
+    exponent: Any  # an int; on the GPU an array of one number
     tables: dict  # what kernels have built from the couplings
 
 
@@ -87,19 +87,33 @@ def rounded(machine: RBM, previous: RoundedRBM | None = None) -> RoundedRBM:
     weights = namespace(machine.weights).ascontiguousarray(machine.weights)
     previous.tables.clear()
     exponent = kernels.round_couplings(weights, previous.to_hidden, previous.to_visible, guess=previous.exponent)
-    return with_biases(previous._replace(exponent=exponent), machine)
+    exact = with_biases(previous._replace(exponent=exponent), machine)
+    check(exact, machine)
+    return exact
+
+
+def check(exact: RoundedRBM, machine: RBM) -> None:
+    """Raise the errors of a rounding that the GPU puts off, so that it waits for nothing: ValueError as by `rounded`."""
+    if namespace(machine.weights) is not np:
+        kernels.check_exponent(exact.exponent, machine.weights)
+        _check_biases(exact, machine)
 
 
 def with_biases(exact: RoundedRBM, machine: RBM) -> RoundedRBM:
-    """Copy the biases of a machine to its rounding, and return it; ValueError when one is not finite."""
+    """Copy the biases of a machine to its rounding, and return it; on the CPU, ValueError when one is not finite."""
     exact.visible_bias[: machine.visible_bias.size] = machine.visible_bias
     exact.hidden_bias[: machine.hidden_bias.size] = machine.hidden_bias
+    if namespace(machine.visible_bias) is np:
+        _check_biases(exact, machine)
+    return exact
+
+
+def _check_biases(exact: RoundedRBM, machine: RBM) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
         squares = exact.visible_bias @ exact.visible_bias + exact.hidden_bias @ exact.hidden_bias
     if not math.isfinite(float(squares)):
         for bias in (machine.visible_bias, machine.hidden_bias):
             chain.check_finite(float(abs(bias).max()))
-    return exact
 
 
 @cache

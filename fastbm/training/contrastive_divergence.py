@@ -95,10 +95,10 @@ def space(machine: RBM, n_rows: int, n_chains: int) -> Space:
     return Space(minibatches.space(n_rows, n_visible, xp), means, *gradients)
 
 
-def prepare(state: State, rows) -> tuple[State, Rows]:
-    """Return a minibatch as `step` takes it, and the state, whose space it lies in."""
+def prepare(state: State, rows, binary: bool | None = None) -> tuple[State, Rows]:
+    """Return a minibatch as `step` takes it, and the state, whose space it lies in; `binary`: see `minibatches.prepare`."""
     state = with_space(state, rows.shape[0])
-    return state, minibatches.prepare(rows, state.space.rows)
+    return state, minibatches.prepare(rows, state.space.rows, binary)
 
 
 def with_space(state: State, n_rows: int) -> State:
@@ -132,7 +132,7 @@ def step(
     Raises
     ------
     ValueError
-        When the weights have grown beyond what can be sampled, or are no longer finite.
+        When the weights have grown beyond what can be sampled, or are no longer finite; on the GPU `rbm.check` says so.
     """
     state = with_space(state, len(rows))
     machine, exact, velocity, chains, _, offsets = state

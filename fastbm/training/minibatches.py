@@ -33,9 +33,10 @@ def space(n_rows: int, n_units: int, xp: Any = np) -> Rows:
     return Rows(xp.empty((n_rows, chain.padded(n_units) // chain.WORD), np.uint64), xp.empty((n_rows, n_units), np.float32))
 
 
-def prepare(rows, into: Rows | None = None) -> Rows:
+def prepare(rows, into: Rows | None = None, binary: bool | None = None) -> Rows:
     """Return rows, dense or sparse, of shape (n, n_units) as packed states where all are 0 or 1, else as float32.
 
+    `binary` says which, where it is known: then nothing waits for the GPU.
     `into` is overwritten: space for at least as many rows, of which the minibatch is a view, where they are to live.
     """
     n_rows, n_units = rows.shape
@@ -45,7 +46,8 @@ def prepare(rows, into: Rows | None = None) -> Rows:
     rows = to_device(rows, home_of(into.states))
     if rows.dtype not in (np.float32, np.float64) or not rows.flags.c_contiguous:
         rows = namespace(rows).ascontiguousarray(rows, np.float32 if rows.dtype == np.float32 else np.float64)
-    if kernels.pack(rows, into.states[:n_rows]):
+    packed = binary is not False and kernels.pack(rows, into.states[:n_rows])
+    if packed if binary is None else binary:
         return Rows(into.states[:n_rows], into.grey[:0])
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinity
         into.grey[:n_rows] = rows
