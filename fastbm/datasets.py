@@ -142,7 +142,8 @@ def binarise(X, *, threshold=0.5, random_state=None):
     floats: Any = (np.float64, np.float32)
     X = check_array(X, dtype=floats, input_name="X")
     if X.min() < -1e-6 or X.max() > 1 + 1e-6:
-        raise ValueError(f"X must hold grey levels between 0 and 1, got values between {X.min():g} and {X.max():g}")
+        advice = "; divide images of bytes by 255" if X.min() >= 0 and 1 < X.max() <= 255 else ""
+        raise ValueError(f"X must hold grey levels between 0 and 1, got values between {X.min():g} and {X.max():g}{advice}")
     if threshold is not None:
         return (threshold < X).astype(X.dtype)
     seed = np.random.SeedSequence(random_state, spawn_key=(int(Purpose.BINARISATION),))

@@ -36,7 +36,7 @@ def resolve(device: str, *arrays) -> str:
         return device
     reason = why_no_cuda()
     if reason is not None:
-        raise RuntimeError(f"device={device!r}: {reason}")
+        raise RuntimeError(f"device={device!r}: {reason}; device='auto' and device='cpu' do without")
     cupy = _cupy()
     index = int(number) if colon else cupy.cuda.Device().id
     if index >= cupy.cuda.runtime.getDeviceCount():
@@ -49,9 +49,9 @@ def why_no_cuda() -> str | None:
     try:
         cupy = _cupy()
     except ImportError:
-        return f"it needs CuPy, which is not installed: {INSTALL}; device='auto' and device='cpu' do without"
+        return f"it needs CuPy, which is not installed: {INSTALL}"
     if not cupy.cuda.is_available():
-        return f"CuPy {cupy.__version__} finds no GPU, or not the driver of one; device='auto' and device='cpu' do without"
+        return f"CuPy {cupy.__version__} finds no GPU, or not the driver of one"
     return None
 
 

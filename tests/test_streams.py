@@ -89,7 +89,7 @@ def test_partial_fit_makes_an_update_for_each_batch(X):
     [
         ([np.eye(4), np.eye(5)], "X has 5 features, but BernoulliRBM is expecting 4 features"),
         ([np.eye(4), np.full((2, 4), np.nan)], "contains NaN"),
-        ([np.eye(4), np.ones(4)], "Expected 2D array"),
+        ([np.eye(4), np.ones(4)], "batch 1 is an array of shape .4,.; give rows alone, without labels"),
         (iter([]), "X is an iterable of batches, but it gave none"),
     ],
 )
@@ -99,6 +99,29 @@ def test_a_bad_batch_leaves_the_fit_untouched(batches, message):
     with pytest.raises(ValueError, match=message):
         machine.fit(batches)
     np.testing.assert_array_equal(machine.components_, before)
+
+
+@pytest.mark.parametrize(
+    ("batches", "message"),
+    [
+        (lambda X, y: ((rows, y) for rows in (X, X)), "batch 0 is a tuple of 2; give rows alone"),
+        (lambda X, y: ((rows,) for rows in (X, X)), "batch 0 is a tuple of 1; give rows alone"),
+        (lambda X, y: (X, y), r"batch 1 is an array of shape \(200,\); give rows alone"),
+        (lambda X, y: iter(X), r"batch 0 is an array of shape \(64,\); give rows alone"),
+        (lambda X, y: [{"X": X}], "."),
+    ],
+)
+def test_what_is_no_batch_is_said(X, batches, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        BernoulliRBM(2, n_iter=1).fit(batches(X, np.zeros(len(X))))
+
+
+def test_batches_with_names_of_features(X):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=[f"pixel {i}" for i in range(X.shape[1])])
+    for batches in ([frame[:100], frame[100:]], (frame[i : i + 50] for i in range(0, 200, 50))):
+        machine = BernoulliRBM(2, n_iter=1, random_state=0).fit(batches)
+        assert list(machine.feature_names_in_) == list(frame.columns)
 
 
 def test_values_outside_the_unit_interval_are_said_once(X):

@@ -55,12 +55,13 @@ def run(options):
     parameters = plan.parameters | ({"n_iter": options.epochs} if options.epochs else {})
     machine = BernoulliRBM(**parameters, random_state=options.seed, verbose=1)
     _print_data(plan, machine)
+    print("compiling    kernels, on their first use some 25 s:", end=" ", flush=True)
+    print(f"{_timed(lambda: _compile(machine, plan)):.1f} s", flush=True)
     before = _untrained(machine, plan).score(plan.held_out)
     with contextlib.redirect_stdout(None):  # the progress bar says enough; a line for every pass would not
         seconds = _timed(lambda: machine.fit(plan.train))
     _print_training(machine, plan, seconds, before)
     machine.set_params(verbose=0)
-    machine.sample(N_SAMPLES, n_steps=1)
     samples, seconds = _sample(machine, plan)
     rate = N_SAMPLES * plan.n_steps / seconds
     start = "the training chains" if plan.start else "fair coins"
@@ -93,8 +94,19 @@ def _mnist(folder) -> Plan:
     return Plan(name, datasets.binarise(train[order]), datasets.binarise(test), parameters, 1000, "chains")
 
 
+def _compile(machine, plan):
+    """Use all that will be used once, so that what is timed later is not compilation."""
+    small = _copy(machine, n_iter=1).fit(plan.train[: machine.batch_size])
+    small.sample(N_SAMPLES, n_steps=plan.n_steps, init=plan.start)
+    small.score(plan.held_out)
+
+
 def _untrained(machine, plan):
-    return type(machine)(**machine.get_params() | {"n_iter": 0, "verbose": 0}).fit(plan.train[:1])
+    return _copy(machine, n_iter=0).fit(plan.train[:1])
+
+
+def _copy(machine, n_iter):
+    return type(machine)(**machine.get_params() | {"n_iter": n_iter, "verbose": 0})
 
 
 def _timed(function) -> float:
@@ -114,7 +126,6 @@ def _sample(machine, plan):
 def _print_data(plan, machine):
     print(f"data         {plan.name}: {len(plan.train):,} cases to train on, {len(plan.held_out):,} held out")
     print(f"machine      {plan.train.shape[1]} visible units, {machine.n_components} hidden units, {machine.n_chains} chains")
-    print("training     (kernels are compiled on their first use: some seconds more)", flush=True)
 
 
 def _print_training(machine, plan, seconds, before):

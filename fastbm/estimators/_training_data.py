@@ -66,11 +66,11 @@ class Batches:
         first = next(iterator, None)
         if first is None:
             raise ValueError("X is an iterable of batches, but it gave none")
-        self.first = _validation.check_rows(estimator, first, reset=reset, training=True)
+        self.first = _batch(estimator, first, 0, reset=reset)
         self.n_features, self.dtype, self.home = self.first.shape[1], _float(self.first), home_of(self.first)
         self.binary, self.range = None, None
         self.once = iterator is batches
-        self.rest = chained([self.first], iterator)
+        self.rest = chained([first], iterator)
 
     def minibatches(self, size: int) -> Iterator[tuple[Any, float]]:
         """Yield each minibatch, and 0: how many are to come is not known."""
@@ -79,8 +79,8 @@ class Batches:
                 "X is an iterator, which gives its batches once, but fit makes more than one pass; "
                 "use n_iter=1, or an object that can be iterated over again, such as a list of batches"
             )
-        for batch in self.batches if self.passes else self.rest:
-            rows = _validation.check_rows(self.estimator, batch, reset=False, training=True)
+        for number, batch in enumerate(self.batches if self.passes else self.rest):
+            rows = _batch(self.estimator, batch, number, reset=False)
             for part in minibatches.slices(rows.shape[0], size):
                 yield rows[part], 0.0
         self.passes += 1
@@ -103,6 +103,18 @@ class Batches:
     def some(self, n: int):
         """Return up to `n` rows of the first batch."""
         return self.first[:n]
+
+
+def _batch(estimator, batch, number: int, *, reset: bool):
+    """Return a batch as checked rows; ValueError when it is no matrix, as a pair of rows and labels is not."""
+    shape = getattr(batch, "shape", None)
+    if isinstance(batch, tuple | dict) or (shape is not None and len(shape) != 2):
+        got = f"a {type(batch).__name__} of {len(batch)}" if shape is None else f"an array of shape {tuple(shape)}"
+        raise ValueError(
+            f"X is an iterable of batches, each of shape (n, n_features), but batch {number} is {got}; "
+            "give rows alone, without labels, such as (rows for rows, labels in loader)"
+        )
+    return _validation.check_rows(estimator, batch, reset=reset, training=True)
 
 
 def _float(X) -> np.dtype:
