@@ -92,3 +92,11 @@ static __device__ __forceinline__ u64 join_fours(const u8* fours) {
     for (int k = 0; k < 16; ++k) word |= (u64)fours[k] << (4 * k);
     return word;
 }
+
+// Write a word of states where units are free, and return it; the others keep their state. `free_units` are used in turn.
+static __device__ __forceinline__ u64 store_word(
+    u64* states, const u8* fours, const u64* free_units, long long row, int word, int n_words, int n_free
+) {
+    u64 drawn = join_fours(fours), loose = free_units[row % n_free * n_words + word], *place = states + row * n_words + word;
+    return *place = (drawn & loose) | (*place & ~loose);
+}

@@ -20,9 +20,7 @@ extern "C" __global__ void draw_layer(
     }
     __syncthreads();
     if (chain < n_chains && threadIdx.x % 16 == 0) {
-        u64 drawn = join_fours(fours + threadIdx.x), loose = free_units[chain % n_free * n_words + group / 16];
-        u64* word = states + chain * n_words + group / 16;
-        *word = (drawn & loose) | (*word & ~loose);
+        store_word(states, fours + threadIdx.x, free_units, chain, (int)group / 16, n_words, n_free);
     }
 }
 

@@ -41,8 +41,6 @@ extern "C" __global__ void draw(
     }
     __syncthreads();
     if (row < n_rows && threadIdx.x % 16 == 0) {
-        u64 drawn = join_fours(fours + threadIdx.x), loose = free_units[row % n_free * n_words + group / 16];
-        u64* word = states + row * n_words + group / 16;
-        *word = (drawn & loose) | (*word & ~loose);
+        store_word(states, fours + threadIdx.x, free_units, row, (int)group / 16, n_words, n_free);
     }
 }

@@ -29,10 +29,7 @@ extern "C" __global__ void draw_from_limbs(
     }
     __syncthreads();
     if (chain < n_chains && threadIdx.x % 16 == 0) {
-        u64 drawn = join_fours(fours + threadIdx.x), loose = free_units[chain % n_free * n_words + group / 16];
-        u64* word = states + chain * n_words + group / 16;
-        u64 state = (drawn & loose) | (*word & ~loose);
-        *word = state;
+        u64 state = store_word(states, fours + threadIdx.x, free_units, chain, (int)group / 16, n_words, n_free);
         for (int k = 0; k < 64; ++k) halves[4 * item + k] = half_of((u32)(state >> k) & 1);
     }
 }
