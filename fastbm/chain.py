@@ -200,6 +200,8 @@ EXP_COEFFICIENTS = tuple(
 )
 SMALLEST_LOGIT = np.float32(-87.0)
 ONE, ULP = np.float32(1.0), np.float32(2.0**-32)
+SMALLEST_NORMAL = np.float32(2.0**-126)
+"""Smaller numbers count as 0, as they do where a GPU flushes them."""
 
 
 def exp_negative(x: np.ndarray) -> np.ndarray:
@@ -231,7 +233,7 @@ def draw(logits: np.ndarray, words: np.ndarray) -> np.ndarray:
     above = (words >> np.uint32(31)).astype(bool)
     distance = ((words & np.uint32(0x7FFFFFFF)) | np.uint32(1)).astype(np.float32) * ULP
     e = exp_negative(np.maximum(-np.abs(logits), SMALLEST_LOGIT))
-    likely = logits > 0
+    likely = logits >= SMALLEST_NORMAL
     unlikely_taken = (above == likely) & (distance * (ONE + e) < e)
     return likely != unlikely_taken
 

@@ -34,10 +34,7 @@ def resolve(device: str, *arrays) -> str:
         raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or, for one of several, such as 'cuda:1'; got {device!r}")
     if device == "cpu":
         return device
-    reason = why_no_cuda()
-    if reason is not None:
-        raise RuntimeError(f"device={device!r}: {reason}; device='auto' and device='cpu' do without")
-    cupy = _cupy()
+    cupy = _needed(device)
     index = int(number) if colon else cupy.cuda.Device().id
     if index >= cupy.cuda.runtime.getDeviceCount():
         raise RuntimeError(f"device={device!r}: there are only {cupy.cuda.runtime.getDeviceCount()} GPUs, counted from 0")
@@ -53,6 +50,14 @@ def why_no_cuda() -> str | None:
     if not cupy.cuda.is_available():
         return f"CuPy {cupy.__version__} finds no GPU, or not the driver of one"
     return None
+
+
+def _needed(device: str) -> Any:
+    """Return CuPy, which this device needs; RuntimeError where it cannot be had."""
+    reason = why_no_cuda()
+    if reason is not None:
+        raise RuntimeError(f"device={device!r}: {reason}; device='auto' and device='cpu', and to('cpu'), do without")
+    return _cupy()
 
 
 def _cupy() -> Any:
@@ -71,9 +76,15 @@ def namespace(array) -> Any:
     return array.__array_namespace__() if hasattr(array, "__array_namespace__") else np
 
 
+def on_gpu(array) -> bool:
+    """Whether this is an array of CuPy's."""
+    cupy = sys.modules.get("cupy")
+    return cupy is not None and isinstance(array, cupy.ndarray)
+
+
 def home_of(array) -> str:
     """Return the device that an array lives on, "cpu" for what is no array of CuPy's."""
-    return "cpu" if namespace(array) is np else f"cuda:{array.device.id}"
+    return f"cuda:{array.device.id}" if on_gpu(array) else "cpu"
 
 
 def module_of(device: str) -> ModuleType:
@@ -82,15 +93,18 @@ def module_of(device: str) -> ModuleType:
 
 
 def using(device: str):
-    """Return a context in which CuPy's arrays are made, and kernels launched, on a resolved device."""
-    return nullcontext() if device == "cpu" else _cupy().cuda.Device(int(device.partition(":")[2]))
+    """Return a context in which CuPy's arrays are made, and kernels launched, on a resolved device.
+
+    RuntimeError when it cannot be had, as for a machine that was fitted on a GPU and unpickled where there is none.
+    """
+    return nullcontext() if device == "cpu" else _needed(device).cuda.Device(int(device.partition(":")[2]))
 
 
 def adopt(array):
     """Return what lives on a GPU and speaks DLPack, as PyTorch's tensors do, as an array of CuPy with the same memory."""
-    if not hasattr(array, "__dlpack_device__") or int(array.__dlpack_device__()[0]) not in CUDA_KINDS:
+    if on_gpu(array) or not hasattr(array, "__dlpack_device__") or int(array.__dlpack_device__()[0]) not in CUDA_KINDS:
         return array
-    return array if namespace(array) is not np else _cupy().from_dlpack(array)
+    return _needed("cuda").from_dlpack(array)
 
 
 def to_device(array, device: str):
@@ -105,7 +119,7 @@ def to_device(array, device: str):
 
 def to_host(array):
     """Return an array of either module as one of NumPy's."""
-    return array if namespace(array) is np else array.get()
+    return array.get() if on_gpu(array) else array
 
 
 def aligned_zeros(shape, dtype, xp: Any = np):

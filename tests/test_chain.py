@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fastbm import chain
+from fastbm.kernels import draw_cpu
 
 
 @pytest.mark.parametrize(
@@ -115,6 +116,17 @@ class TestDraw:
             x = np.float32([[logit, logit, -logit, -logit]])
             words = np.array([[just_below, just_above, 0x80000000 | just_below, 0x80000000 | just_above]], np.uint32)
             np.testing.assert_array_equal(chain.draw(x, words), [[True, False, False, True]])
+
+    def test_logits_that_a_gpu_would_flush_count_as_zero(self):
+        words = np.array([[0x7FFFFFFF, 0x7FFFFFC0, 0x80000000, 0xFFFFFFFF, 0xFFFFFFC0, 5, 0]], np.uint32)
+        zero = chain.draw(np.zeros(words.shape, np.float32), words)
+        smallest = np.float32(2.0**-126)
+        for logit in (np.float32(1e-40), np.nextafter(smallest, np.float32(0)), np.float32(-1e-40)):
+            np.testing.assert_array_equal(chain.draw(np.full(words.shape, logit), words), zero)
+            on, logits = np.zeros(7, np.uint8), np.full(7, logit)
+            draw_cpu.draw(on, logits, words[0])
+            np.testing.assert_array_equal(on, zero[0])
+        assert (chain.draw(np.full(words.shape, smallest), words) != zero).any()  # so there was something to see
 
     def test_monotone_in_the_logit(self):
         rng = np.random.default_rng(0)

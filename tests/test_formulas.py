@@ -6,6 +6,7 @@ import array_api_strict
 import numpy as np
 import pytest
 
+from fastbm import BernoulliRBM
 from fastbm.device import namespace
 from fastbm.machines import rbm
 from fastbm.machines.rbm import RBM
@@ -37,6 +38,20 @@ def arrays():
 
 def test_their_module_is_found(xp):
     assert namespace(xp.asarray(np.ones(3))) is xp
+
+
+def test_estimators_take_arrays_of_other_libraries():
+    """Those on the CPU become arrays of NumPy, whether CuPy is there or not."""
+    X = (np.random.default_rng(0).random((50, 6)) < 0.5).astype(float)
+    expected = BernoulliRBM(3, n_iter=2, random_state=0).fit(X)
+    other = array_api_strict.asarray(X)
+    machine = BernoulliRBM(3, n_iter=2, random_state=0).fit(other)
+    np.testing.assert_array_equal(machine.components_, expected.components_)
+    np.testing.assert_array_equal(machine.transform(other), expected.transform(X))
+    np.testing.assert_array_equal(machine.gibbs(other), expected.gibbs(X))
+    np.testing.assert_array_equal(machine.sample(2, n_steps=3, init=other[:2, :]), expected.sample(2, n_steps=3, init=X[:2]))
+    assert machine.score(other) == expected.score(X)
+    BernoulliRBM.from_weights(array_api_strict.asarray(np.eye(3)), np.zeros(3), np.zeros(3)).sample(2, n_steps=2)
 
 
 @pytest.mark.parametrize("formula", [bernoulli.mean, bernoulli.log_partition])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -210,6 +211,48 @@ class TestErrors:
             if method == "fit":
                 for name, array in before.items():
                     np.testing.assert_array_equal(getattr(fitted, name), array)
+
+    def test_what_could_not_be_sampled_for_a_while_is_said(self, gpu, X):
+        """Also when the weights have become small again before the pass ends."""
+        parameters = PARAMETERS | {"l2": 1e-3, "learning_rate": 1e3}
+        schedule = {"learning_rate_schedule": lambda fraction: 1e4 if fraction == 0 else 1.0}
+        for name in ("cpu", "cuda"):
+            with pytest.raises(ValueError, match="524288"):
+                BernoulliRBM(n_iter=1, device=name, **parameters | schedule).fit(X)
+
+    def test_names_of_features_go(self, gpu, X, tmp_path):
+        pandas = pytest.importorskip("pandas")
+        machine = BernoulliRBM(n_iter=1, **PARAMETERS).fit(pandas.DataFrame(X[:, :9], columns=list("abcdefghi")))
+        machine.fit(gpu.asarray(X))
+        assert not hasattr(machine, "feature_names_in_")
+        machine.save(tmp_path / "machine")
+        BernoulliRBM.load(tmp_path / "machine")
+
+    def test_hidden_rows_are_checked(self, gpu, fitted):
+        for wrong in (np.zeros(20), np.zeros((0, 20)), np.full((2, 20), np.nan), np.zeros((2, 19))):
+            with pytest.raises(ValueError, match="H "):
+                fitted.inverse_transform(gpu.asarray(wrong))
+        got = fitted.inverse_transform(gpu.asarray(np.eye(20, dtype=np.int8)))
+        np.testing.assert_allclose(got.get(), fitted.inverse_transform(np.eye(20)), rtol=1e-6)
+
+    def test_parameters_of_two_homes(self, gpu, fitted):
+        there = copied(fitted).to("cuda")
+        there.components_ = fitted.components_
+        np.testing.assert_array_equal(there.sample(3, n_steps=5), fitted.sample(3, n_steps=5))
+
+    def test_numbers_beyond_float32(self, gpu, X):
+        X = X.copy()
+        X[3, 5] = 1e39
+        for name in ("cpu", "cuda"):
+            with pytest.raises(ValueError, match="Input X contains infinity or a value too large"):
+                BernoulliRBM(device=name, **PARAMETERS).fit(X)
+
+    def test_a_machine_that_comes_to_where_no_gpu_is(self, gpu, X, fitted, monkeypatch):
+        machine = BernoulliRBM(n_iter=1, device="cuda", **PARAMETERS).fit(X)
+        monkeypatch.setitem(sys.modules, "cupy", None)
+        with pytest.raises(RuntimeError, match=r"device='cuda:0': it needs CuPy.*to\('cpu'\), do without"):
+            machine.sample(2, n_steps=1)
+        assert machine.to("cpu").sample(2, n_steps=1).shape == (2, 64)
 
     def test_parameters_that_cannot_be_sampled(self, gpu, fitted):
         there = copied(fitted).to("cuda")

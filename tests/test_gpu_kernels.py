@@ -131,18 +131,25 @@ class TestGibbs:
 
         monkeypatch.setattr(gibbs_gpu, "way", lambda *arguments: "products")
         monkeypatch.setattr(limbs_gpu, "CHAINS_AT_A_TIME", 4)
-        self.assert_same_chain(gpu, *naive.random_arguments((33, 17), 11, beta="each", clamp="each"), first_chain=9)
+        for first_chain in (9, 2**32 - 5):
+            arguments = naive.random_arguments((33, 17), 11, beta="each", clamp="each")
+            self.assert_same_chain(gpu, *arguments, first_chain=first_chain)
 
     def test_chains_of_many_blocks(self, gpu, monkeypatch):
         """Of one chain each, and of as many as fit where shared memory is small."""
         from fastbm.kernels import gibbs_gpu
 
-        for room in (1, 3):
+        for room in (1, 2, 3):
             arguments, exponent = naive.random_arguments((33, 17), 300 if room == 3 else 5, beta="each", clamp="each")
             words = [states.shape[1] for states in arguments["layers"]]
             size = gibbs_gpu._bytes_shared(words, arguments["up"], arguments["down"], room)[0]
             monkeypatch.setattr(gibbs_gpu, "_shared_memory", lambda size=size: size)
             self.assert_same_chain(gpu, arguments, exponent)
+
+    def test_layers_of_odd_numbers_of_words_fit(self, gpu):
+        """Places are rounded up, so that more chains do not take so many times the room of one."""
+        arguments, exponent = naive.random_arguments((56, 144, 43, 182), 1188, scale=0.1)
+        self.assert_same_chain(gpu, arguments, exponent, start=0, stop=4)
 
     def test_the_way_is_chosen(self, gpu):
         from fastbm.kernels import gibbs_gpu
@@ -200,7 +207,7 @@ class TestOthers:
         assert kernels.pack(gpu.asarray(rows), out)
         np.testing.assert_array_equal(out.get(), chain.pack(rows))
         np.testing.assert_array_equal(kernels.unpack(out, n_units, dtype).get(), rows)
-        for other in (0.5, -1.0, 2.0, np.nan):
+        for other in (0.5, -1.0, 2.0, np.nan, 1e-40):
             rows[6, -1] = other
             assert not kernels.pack(gpu.asarray(rows), out)
             np.testing.assert_array_equal(out.get(), chain.pack(rows != 0))

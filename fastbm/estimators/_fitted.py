@@ -50,8 +50,11 @@ class FittedRBM(BaseEstimator):
     def _machine(self) -> RBM:
         """Return the parameters, which users may have set by hand; ValueError when they do not fit together."""
         check_is_fitted(self)
-        xp: Any = namespace(self.components_)
-        arrays: Any = (xp.asarray(self.components_).T, xp.asarray(self.intercept_visible_), xp.asarray(self.intercept_hidden_))
+        home = home_of(self.components_)
+        arrays: Any = [to_device(array, home) for array in (self.components_, self.intercept_visible_, self.intercept_hidden_)]
+        if home == "cpu":
+            arrays = [np.asarray(array) for array in arrays]
+        arrays[0] = arrays[0].T
         shapes = [array.shape for array in arrays]
         n_features = getattr(self, "n_features_in_", shapes[0][0] if shapes[0] else 0)
         if len(shapes[0]) != 2 or shapes[0][0] != n_features or shapes[1:] != [(size,) for size in shapes[0]]:
@@ -87,12 +90,15 @@ class FittedRBM(BaseEstimator):
         """Return the machine that is sampled, rounded anew only when the fitted attributes have changed."""
         machine = self._machine()
         last = _last_rounded.get(self)
-        xp, home = namespace(machine.weights), self.device_
-        if last is None or home_of(last[1].to_hidden) != home or not _same(xp, machine, last[0]):
-            with using(home):
-                last = RBM(*(array.copy(order="K") for array in machine)), rounded(self._machine_on(home))
-            _last_rounded[self] = last
-        return last[1]
+        home, lives = self.device_, home_of(machine.weights)
+        with using(lives):
+            if last is not None and home_of(last[1].to_hidden) == home and _same(machine, last[0]):
+                return last[1]
+            copies = RBM(*(array.copy(order="K") for array in machine))
+        with using(home):
+            exact = rounded(self._machine_on(home))
+        _last_rounded[self] = copies, exact
+        return exact
 
     def _check_rows(self, X) -> Any:
         check_is_fitted(self)
@@ -108,9 +114,9 @@ class FittedRBM(BaseEstimator):
             del self.feature_names_in_
         for name, value in features.items():
             setattr(self, name, value)
-        self.components_ = bring(state.machine.weights).T.astype(dtype, copy=False)
-        self.intercept_hidden_ = bring(state.machine.hidden_bias).astype(dtype, copy=False)
-        self.intercept_visible_ = bring(state.machine.visible_bias).astype(dtype, copy=False)
+        self.components_ = bring(state.machine.weights.astype(dtype, copy=False)).T
+        self.intercept_hidden_ = bring(state.machine.hidden_bias.astype(dtype, copy=False))
+        self.intercept_visible_ = bring(state.machine.visible_bias.astype(dtype, copy=False))
         self.h_samples_ = bring(kernels.unpack(state.chains.hidden, self.components_.shape[0], dtype))
         self.n_iter_, self.device_ = n_iter, device
         self._n_features_out = self.components_.shape[0]
@@ -121,7 +127,9 @@ class FittedRBM(BaseEstimator):
         return self
 
     def to(self, device):
-        """Move the fitted machine: what it computes from now on, it computes there, and its arrays live there.
+        """Move the fitted machine: it samples there from now on, and its arrays live there.
+
+        Fitting goes by the parameter `device`, and "auto" by where `X` lives; rows are answered where they live.
 
         Parameters
         ----------
@@ -146,6 +154,8 @@ class FittedRBM(BaseEstimator):
         return self
 
 
-def _same(xp, machine: RBM, other: RBM) -> bool:
+def _same(machine: RBM, other: RBM) -> bool:
     """Whether two machines have the same parameters, on the same device."""
-    return namespace(other.weights) is xp and all(bool(xp.array_equal(a, b)) for a, b in zip(machine, other, strict=True))
+    xp = namespace(machine.weights)
+    at_home = home_of(machine.weights) == home_of(other.weights)
+    return at_home and all(bool(xp.array_equal(a, b)) for a, b in zip(machine, other, strict=True))

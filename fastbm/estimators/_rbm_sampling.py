@@ -43,7 +43,8 @@ class RBMSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
         H : ndarray of shape (n_samples, n_components)
         """
         rows = self._check_rows(X)
-        return bernoulli.mean(rbm.hidden_logits(self._machine_on(home_of(rows)), rows))
+        with using(home_of(rows)):
+            return bernoulli.mean(rbm.hidden_logits(self._machine_on(home_of(rows)), rows))
 
     def inverse_transform(self, H):
         """Return the visible probabilities p(v = 1 | h = H).
@@ -58,11 +59,16 @@ class RBMSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
         X : ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self)
-        H = adopt(H)
-        H = check_array(H, dtype=_validation.FLOATS, input_name="H") if home_of(H) == "cpu" else H
-        if H.shape[1] != self.components_.shape[0]:
-            raise ValueError(f"H has {H.shape[1]} columns, but the machine has n_components={self.components_.shape[0]}")
-        return bernoulli.mean(rbm.visible_logits(self._machine_on(home_of(H)), H))
+        H, home = adopt(H), home_of(adopt(H))
+        with using(home):
+            if home == "cpu":
+                H = check_array(H, dtype=_validation.FLOATS, input_name="H")
+            else:
+                _validation.check_matrix_of_gpu(H, "H", "n_components")
+                H = _validation.finite_floats_of_gpu(H, "H")
+            if H.shape[1] != self.components_.shape[0]:
+                raise ValueError(f"H has {H.shape[1]} columns, but the machine has n_components={self.components_.shape[0]}")
+            return bernoulli.mean(rbm.visible_logits(self._machine_on(home), H))
 
     def reconstruct(self, X):
         """Return the visible probabilities given the hidden probabilities of `X`: up and down, nothing drawn.
@@ -186,7 +192,8 @@ class RBMSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
             ``-free_energy - log Z`` is the log-likelihood.
         """
         rows = self._check_rows(X)
-        return rbm.free_energy(self._machine_on(home_of(rows)), rows)
+        with using(home_of(rows)):
+            return rbm.free_energy(self._machine_on(home_of(rows)), rows)
 
     def score_samples(self, X):
         """Return the pseudo-likelihood Σ_i log p(v_i | all other v) of each row, in nats: exact and deterministic.
@@ -203,7 +210,8 @@ class RBMSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
         pseudo_likelihood : ndarray of shape (n_samples,)
         """
         rows = self._check_rows(X)
-        return pseudo_likelihood(self._machine_on(home_of(rows)), rows)
+        with using(home_of(rows)):
+            return pseudo_likelihood(self._machine_on(home_of(rows)), rows)
 
     def score(self, X, y=None):
         """Return the mean pseudo-likelihood of the rows, in nats; larger is better.

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils.validation import validate_data
 
-from fastbm.device import adopt, namespace, to_host
+from fastbm.device import adopt, home_of, namespace, on_gpu, to_host, using
 
 FLOATS: Any = (np.float64, np.float32)
 """The dtypes that rows keep; others become the first."""
@@ -30,26 +30,36 @@ def check_rows(estimator, X, *, reset: bool, training: bool = False) -> Any:
     data may be larger than memory. `check_finite` follows for each minibatch.
     """
     X = adopt(X)
-    if namespace(X) is not np:
-        return _check_rows_of_gpu(estimator, X, reset=reset, training=training)
+    if on_gpu(X):
+        with using(home_of(X)):
+            return _check_rows_of_gpu(estimator, X, reset=reset, training=training)
     dtype: Any = None if training and _is_real_array(X) else FLOATS
     return validate_data(estimator, X, accept_sparse="csr", reset=reset, dtype=dtype, ensure_all_finite=not training)
 
 
 def _check_rows_of_gpu(estimator, X, *, reset: bool, training: bool):
     """`check_rows` of an array of CuPy's, of which a number or two comes to the host."""
-    if X.ndim != 2 or X.shape[0] == 0 or X.shape[1] == 0 or X.dtype.kind not in "buif":
-        raise ValueError(f"X must be real numbers of shape (n_samples, n_features), got {X.dtype} of shape {X.shape}")
+    check_matrix_of_gpu(X, "X", "n_features")
     if reset:
+        vars(estimator).pop("feature_names_in_", None)
         estimator.n_features_in_ = X.shape[1]
     elif X.shape[1] != estimator.n_features_in_:
         name, expected = type(estimator).__name__, estimator.n_features_in_
         raise ValueError(f"X has {X.shape[1]} features, but {name} is expecting {expected} features as input")
-    if training:
-        return X
+    return X if training else finite_floats_of_gpu(X, "X")
+
+
+def check_matrix_of_gpu(X, name: str, columns: str) -> None:
+    """Raise ValueError unless an array of CuPy's is a matrix of real numbers."""
+    if X.ndim != 2 or X.shape[0] == 0 or X.shape[1] == 0 or X.dtype.kind not in "buif":
+        raise ValueError(f"{name} must be real numbers of shape (n_samples, {columns}), got {X.dtype} of shape {X.shape}")
+
+
+def finite_floats_of_gpu(X, name: str):
+    """Return an array of CuPy's as float32 or float64; ValueError when it holds NaN or infinity."""
     X = X if X.dtype in FLOATS else X.astype(np.float64)
     if not bool(namespace(X).isfinite(X).all()):
-        raise ValueError("Input X contains NaN or infinity.")
+        raise ValueError(f"Input {name} contains NaN or infinity.")
     return X
 
 

@@ -24,6 +24,7 @@ from fastbm.machines.rbm import RBM, Chains
 from fastbm.training import contrastive_divergence, schedules
 from fastbm.training.contrastive_divergence import Offsets
 
+LARGEST_FLOAT = float(np.finfo(np.float32).max)
 VERBOSE_ROWS = 200
 """Rows that the pseudo-likelihood of a verbose line is the mean over."""
 
@@ -297,7 +298,7 @@ class BernoulliRBM(RBMSampling, RBMFiles):
         """Make one update; return the state, and whether the minibatch had other values than 0 and 1."""
         rate = float(self.learning_rate) * schedules.factor(self.learning_rate_schedule, fraction)
         state, rows = contrastive_divergence.prepare(state, rows, data.binary)
-        if len(rows.grey) and not (data.range and np.isfinite(data.range).all()):
+        if len(rows.grey) and not (data.range and max(map(abs, data.range)) <= LARGEST_FLOAT):
             _validation.check_finite(self, rows.grey)
         state, _ = contrastive_divergence.step(
             state, rows, key=key, persistent=self.algorithm == "pcd", n_steps=int(self.n_gibbs_steps),
@@ -314,7 +315,8 @@ class BernoulliRBM(RBMSampling, RBMFiles):
         return _validation.warn_outside_unit_interval(*data.extent(rows), stacklevel=stacklevel)
 
     def _print_line(self, iteration, machine, data, seconds):
-        score = float(pseudo_likelihood(machine, data.some(VERBOSE_ROWS)).mean())
+        rows = device.to_device(data.some(VERBOSE_ROWS), device.home_of(machine.weights))
+        score = float(pseudo_likelihood(machine, rows).mean())
         name = type(self).__name__
         tqdm.write(f"[{name}] Iteration {iteration}, pseudo-likelihood = {score:.2f}, time = {seconds:.2f}s")
 

@@ -30,7 +30,7 @@ def pseudo_likelihood(machine: RBM, v) -> np.ndarray:
     total = xp.empty(v.shape[0])
     for start in range(0, v.shape[0], ROWS_AT_A_TIME):
         part = v[start : start + ROWS_AT_A_TIME]
-        rows = xp.asarray(part.toarray() if hasattr(part, "toarray") else part, np.float64)
+        rows = xp.ascontiguousarray(part.toarray() if hasattr(part, "toarray") else part, np.float64)
         changes = 1 - 2 * rows
         after_minus_before = -changes * machine.visible_bias - _hidden_change(machine, rows, changes)
         total[start : start + ROWS_AT_A_TIME] = -bernoulli.log_partition(-after_minus_before).sum(axis=1)

@@ -19,9 +19,7 @@ from functools import cache
 from importlib import import_module
 from types import ModuleType
 
-import numpy as np
-
-from fastbm.device import namespace
+from fastbm.device import on_gpu
 
 
 def round_couplings(weights, to_hidden, to_visible, *, guess):
@@ -178,7 +176,7 @@ def grey_flip_ratios(changes, off, on, weights, out, *, stride):
 
 
 def _for(array, name: str) -> ModuleType:
-    return _module(f"fastbm.kernels.{name}_{'cpu' if namespace(array) is np else 'gpu'}")
+    return _module(f"fastbm.kernels.{name}_{'gpu' if on_gpu(array) else 'cpu'}")
 
 
 @cache

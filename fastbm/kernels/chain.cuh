@@ -51,7 +51,7 @@ static __device__ __forceinline__ float logit_of(int input, float scale, float b
 static __device__ __forceinline__ int is_on(float logit, u32 word) {
     float e = exp_minus_magnitude(logit);
     float distance = (float)(int)((word & 0x7FFFFFFFu) | 1u) * 2.3283064365386963e-10f;
-    int likely = logit > 0.0f, above = (int)(word >> 31);
+    int likely = logit >= 1.17549435e-38f, above = (int)(word >> 31);
     int near = distance * (1.0f + e) < e;
     return likely ^ ((1 ^ likely ^ above) & near);
 }

@@ -11,8 +11,6 @@ OPTIONS = ("--fmad=false", "-std=c++17")
 THREADS = 128
 """Threads of a block; a multiple of 16, of which one word of states is made."""
 INCLUDE = '#include "chain.cuh"'
-STATIC_SHARED_MEMORY = 48 * 1024
-"""Bytes of shared memory that a block may have without asking."""
 
 
 def source(name: str) -> str:

@@ -14,7 +14,7 @@ from fastbm.kernels.bits_cpu import bits_to_float
 LOG2_E, ROUNDER = chain.LOG2_E, chain.ROUNDER
 LN2_HIGH, LN2_LOW = chain.LN2_HIGH, chain.LN2_LOW
 E0, E1, E2, E3, E4, E5 = chain.EXP_COEFFICIENTS
-SMALLEST_LOGIT, ONE, ULP = chain.SMALLEST_LOGIT, chain.ONE, chain.ULP
+SMALLEST_LOGIT, ONE, ULP, SMALLEST_NORMAL = chain.SMALLEST_LOGIT, chain.ONE, chain.ULP, chain.SMALLEST_NORMAL
 
 
 @njit(forceinline=True)
@@ -48,7 +48,7 @@ def is_on(logit, word):
     """The state, as 0 or 1, of a unit with this logit and this random word."""
     e = exp_negative(max(-abs(logit), SMALLEST_LOGIT))
     distance = float32(int32((word & uint32(0x7FFFFFFF)) | uint32(1))) * ULP
-    likely, above = int32(logit > float32(0)), int32(word >> uint32(31))
+    likely, above = int32(logit >= SMALLEST_NORMAL), int32(word >> uint32(31))
     near = int32(distance * (ONE + e) < e)
     return np.uint8(likely ^ (int32(1) ^ likely ^ above) & near)  # integers, because booleans vectorise less well
 

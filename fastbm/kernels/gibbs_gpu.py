@@ -4,7 +4,7 @@ import cupy
 import numpy as np
 
 from fastbm.kernels import limbs_gpu
-from fastbm.kernels.cuda_gpu import STATIC_SHARED_MEMORY, function, launch, on_device
+from fastbm.kernels.cuda_gpu import function, launch, on_device
 
 CHAINS_WORTH_A_PRODUCT = 512
 """Chains from which on a product of matrices is taken to be faster than sums of the couplings of the units that are on."""
@@ -73,6 +73,8 @@ def _sweep_shared(layers, up, down, biases, beta, free, *, exponent, key, first_
     n_chains, words = layers[0].shape[0], [states.shape[1] for states in layers]
     of_machine, of_two = (_bytes_shared(words, up, down, n)[0] for n in (0, 2))
     room = int((_shared_memory() - of_machine) // ((of_two - of_machine) / 2))
+    while _bytes_shared(words, up, down, room)[0] > _shared_memory():  # rounding takes a little
+        room -= 1
     chains_a_block = min(room, -(-n_chains // cupy.cuda.Device().attributes["MultiProcessorCount"]))
     size, places, fours_at = _bytes_shared(words, up, down, chains_a_block)
     plan = np.zeros((len(layers), LAYER), np.int64)
@@ -82,8 +84,7 @@ def _sweep_shared(layers, up, down, biases, beta, free, *, exponent, key, first_
         pointers = [states.data.ptr, biases[layer].data.ptr, free[layer].data.ptr, *between]
         plan[layer] = [*pointers, n_units, words[layer], free[layer].shape[0], *places[layer]]
     kernel = function("gibbs", "sweep_shared")
-    if size > STATIC_SHARED_MEMORY:
-        kernel.max_dynamic_shared_size_bytes = size
+    kernel.max_dynamic_shared_size_bytes = _shared_memory()  # of all calls, which may be of several threads
     counts = (len(layers), n_chains, chains_a_block, beta.size, fours_at)
     arguments = (
         cupy.asarray(plan), beta, exponent, *key, np.uint32(first_chain), np.int64(start), np.int64(stop),

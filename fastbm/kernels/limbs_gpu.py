@@ -61,7 +61,7 @@ def _run_some(layers, up, down, biases, beta, free, exponent, key, first_chain, 
             n_words = layers[layer].shape[1]
             launch(
                 "limbs", "draw_from_limbs", 16 * n_chains * n_words, layers[layer], halves[layer].view(cupy.uint16),
-                sums[layer], biases[layer], beta, free[layer], exponent, *key, np.uint32(first_chain),
+                sums[layer], biases[layer], beta, free[layer], exponent, *key, np.uint32(first_chain & 0xFFFFFFFF),
                 np.uint32(update >> 1), np.uint32(layer ^ 1), n_chains, n_words, beta.size, free[layer].shape[0],
                 bytes_a_thread=1,
             )  # fmt: skip

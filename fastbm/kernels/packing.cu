@@ -1,6 +1,10 @@
 // Rows of numbers as packed states, and back: a thread for each word of a row.
 #include "chain.cuh"
 
+// By their bits, because CuPy builds with subnormal numbers flushed to 0.
+static __device__ __forceinline__ bool is_zero(float x) { return (__float_as_int(x) & 0x7FFFFFFF) == 0; }
+static __device__ __forceinline__ bool is_zero(double x) { return x == 0.0; }
+
 template <typename number>
 static __device__ __forceinline__ void pack_word(const number* rows, u64* out, int* binary, int n_rows, int n_units, int n_words) {
     long long item = (long long)blockIdx.x * blockDim.x + threadIdx.x;
@@ -10,8 +14,8 @@ static __device__ __forceinline__ void pack_word(const number* rows, u64* out, i
     u64 word = 0;
     int others = 0;
     for (int unit = first; unit < last; ++unit) {
-        word |= (u64)(row[unit] != 0) << (unit - first);
-        others |= (row[unit] != 0) & (row[unit] != 1);
+        word |= (u64)!is_zero(row[unit]) << (unit - first);
+        others |= !is_zero(row[unit]) & (row[unit] != 1);
     }
     out[item] = word;
     if (others) binary[0] = 0;  // whoever writes, writes the same

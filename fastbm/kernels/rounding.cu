@@ -73,7 +73,10 @@ extern "C" __global__ void sums_double(const double* weights, double* sums, int 
 }
 
 // Note an exponent that is the right one, or one or two above it: see fastbm.chain.first_exponent. One block.
-extern "C" __global__ void first_exponent(const double* sums, int* exponent, int n_units, int longer_side) {
+// A negative `previous` stays: what could not be sampled once is not forgotten before the host asks.
+extern "C" __global__ void first_exponent(
+    const double* sums, const int* previous, int* exponent, int n_units, int longer_side
+) {
     SHARED(double, largest);  // one a thread; infinity stands for NaN too
     double found = 0.0;
     for (int unit = threadIdx.x; unit < n_units; unit += blockDim.x) {
@@ -86,7 +89,7 @@ extern "C" __global__ void first_exponent(const double* sums, int* exponent, int
     for (int k = 1; k < blockDim.x; ++k) found = largest[k] > found ? largest[k] : found;
     int e = LARGEST_EXPONENT;  // one above the largest at which sums less a half for each coupling stay below the limit
     while (e > SMALLEST_EXPONENT && ldexp(found, e - 1) >= LIMIT + 0.5 * longer_side) --e;
-    *exponent = found < HUGE_SUM ? e : NOT_FINITE;
+    *exponent = *previous < 0 ? *previous : found < HUGE_SUM ? e : NOT_FINITE;
 }
 
 extern "C" __global__ void roundings_float(const float* weights, const int* exponent, long long* sums, int n_visible, int n_hidden) {

@@ -3,7 +3,7 @@
 import cupy
 
 from fastbm import chain
-from fastbm.kernels.cuda_gpu import THREADS, launch
+from fastbm.kernels.cuda_gpu import THREADS, launch, on_device
 
 CANDIDATES = 3
 """Exponents that are tried: as many as in rounding.cu."""
@@ -12,13 +12,16 @@ NOT_FINITE = -2
 
 
 def round_couplings(weights, to_hidden, to_visible, *, guess):
-    """See the contract; the exponent is an array of one number, negative where `check_exponent` would raise. No guess helps."""
+    """See the contract; the exponent is an array of one number, negative where `check_exponent` would raise.
+
+    A guess does not help, but when it is the last exponent, as an array, and negative, it stays.
+    """
     (n_visible, n_hidden), kind = weights.shape, "float" if weights.dtype == cupy.float32 else "double"
     n_units, sizes = n_visible + n_hidden, weights.shape
     sums, roundings = cupy.empty(n_units, cupy.float64), cupy.empty((CANDIDATES, n_units), cupy.int64)
-    exponent = cupy.empty(1, cupy.int32)
+    exponent, previous = cupy.empty(1, cupy.int32), on_device(0 if guess is None else guess)
     launch("rounding", f"sums_{kind}", n_units, weights, sums, *sizes)
-    launch("rounding", "first_exponent", THREADS, sums, exponent, n_units, max(sizes), bytes_a_thread=8)
+    launch("rounding", "first_exponent", THREADS, sums, previous, exponent, n_units, max(sizes), bytes_a_thread=8)
     roundings.fill(0)
     launch("rounding", f"roundings_{kind}", n_units, weights, exponent, roundings, *sizes)
     launch("rounding", "settle_exponent", THREADS, roundings, exponent, n_units, bytes_a_thread=4)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-OPTIONS = ("--fmad=false", "-std=c++17")
+OPTIONS = ("--fmad=false", "-ftz=true", "-std=c++17")
 
 
 @cache
