@@ -16,7 +16,7 @@ from threading import Thread
 
 import numba
 
-WORTH_A_THREAD = 250_000.0
+WORTH_A_THREAD = 200_000.0
 """Nanoseconds of work for which it is worth waking one more thread."""
 COST_OF_A_COUPLING = 0.015
 """Rough nanoseconds for each coupling when inputs are summed: a part of the units is on, and eight are added at once."""
