@@ -79,55 +79,55 @@ def add_arguments():
 class TestHost:
     def test_adds_without_fusing(self):
         left, total, n, scale = add_arguments()
-        host.library(ADD).launch("add", (4,), (3,), (left, total, n, scale))
+        host.built(ADD).launch("add", (4,), (3,), (left, total, n, scale))
         np.testing.assert_array_equal(total, left * scale + np.float32(1))
 
     @pytest.mark.parametrize("openmp", [False, True])
     @pytest.mark.parametrize("n_threads", [1, 33, 256])
     def test_reverses_every_block(self, n_threads, openmp):
         numbers = np.arange(3 * n_threads, dtype=np.uint64)
-        host.library(REVERSE, openmp).launch("reverse", (3,), (n_threads,), (numbers,), shared_mem=8 * n_threads)
+        host.built(REVERSE, openmp).launch("reverse", (3,), (n_threads,), (numbers,), shared_mem=8 * n_threads)
         expected = np.arange(3 * n_threads, dtype=np.uint64).reshape(3, n_threads)[:, ::-1]
         np.testing.assert_array_equal(numbers.reshape(3, n_threads), expected)
 
     @pytest.mark.parametrize("openmp", [False, True])
     def test_static_shared_memory_and_barriers_in_a_loop(self, openmp):
         out = np.zeros((3, 32), np.int32)
-        host.library(REVERSE, openmp).launch("neighbours", (1,), (32,), (out, np.int32(0)))
+        host.built(REVERSE, openmp).launch("neighbours", (1,), (32,), (out, np.int32(0)))
         k = np.arange(32)
         np.testing.assert_array_equal(out, 200 * np.arange(3)[:, None] + (k - 1) % 32 + (k + 1) % 32)
 
     def test_a_missing_barrier_shows(self):
         right, wrong = np.zeros((2, 3, 32), np.int32)
-        host.library(REVERSE).launch("neighbours", (1,), (32,), (right, np.int32(0)))
-        host.library(REVERSE).launch("neighbours", (1,), (32,), (wrong, np.int32(1)))
+        host.built(REVERSE).launch("neighbours", (1,), (32,), (right, np.int32(0)))
+        host.built(REVERSE).launch("neighbours", (1,), (32,), (wrong, np.int32(1)))
         assert (right != wrong).any()
 
     def test_a_barrier_that_some_threads_miss(self):
-        host.library(REVERSE).launch("unequal", (2,), (8,), (np.int32(8),))
+        host.built(REVERSE).launch("unequal", (2,), (8,), (np.int32(8),))
         with pytest.raises(RuntimeError, match="unequal: some threads"):
-            host.library(REVERSE).launch("unequal", (2,), (8,), (np.int32(5),))
+            host.built(REVERSE).launch("unequal", (2,), (8,), (np.int32(5),))
 
     def test_shared_memory_begins_as_rubbish(self):
         out = np.zeros(2, np.uint64)
-        host.library(REVERSE).launch("rubbish", (1,), (2,), (out,), shared_mem=16)
+        host.built(REVERSE).launch("rubbish", (1,), (2,), (out,), shared_mem=16)
         assert (out == 0xA5A5A5A5A5A5A5A5).all()
 
     def test_writing_beyond_shared_memory(self):
         with pytest.raises(RuntimeError, match="reverse: wrote beyond"):
-            host.library(REVERSE).launch("reverse", (1,), (8,), (np.zeros(8, np.uint64),), shared_mem=56)
+            host.built(REVERSE).launch("reverse", (1,), (8,), (np.zeros(8, np.uint64),), shared_mem=56)
 
     def test_atomics_and_three_dimensions(self):
         values = np.random.default_rng(0).integers(2, 60, 4 * 3 * 5 * 2, dtype=np.int32)
         total, bits, largest, smallest = (np.full(1, start, dtype) for start, dtype in zip((0, 0, 0, 999), "iQIi", strict=True))
-        host.library(ATOMICS).launch("tally", (1, 4, 3), (5, 2), (values, total, bits, largest, smallest))
+        host.built(ATOMICS).launch("tally", (1, 4, 3), (5, 2), (values, total, bits, largest, smallest))
         assert (total[0], largest[0], smallest[0]) == (values.sum(), values.max(), values.min())
         assert bits[0] == np.bitwise_or.reduce(np.uint64(1) << values.astype(np.uint64))
 
     @pytest.mark.parametrize("first", [0, 1, 4])
     def test_an_address_that_a_gpu_cannot_read_from(self, first):
         numbers = np.arange(8, dtype=np.int32)
-        run = host.library(REVERSE).launch
+        run = host.built(REVERSE).launch
         if first % 4 == 0:
             run("join", (1,), (1,), (numbers, np.int32(first)))
             assert numbers[0] == first + 3
@@ -152,19 +152,19 @@ class TestHost:
         arguments = add_arguments()
         arguments[place] = value
         with pytest.raises(error, match=words):
-            host.library(ADD).launch("add", (4,), (3,), tuple(arguments))
+            host.built(ADD).launch("add", (4,), (3,), tuple(arguments))
 
     def test_only_what_is_not_const_must_be_writeable(self):
         left, total, *numbers = add_arguments()
         left.flags.writeable = False
-        host.library(ADD).launch("add", (4,), (3,), (left, total, *numbers))
+        host.built(ADD).launch("add", (4,), (3,), (left, total, *numbers))
         total.flags.writeable = False
         with pytest.raises(ValueError, match="add: sum is read-only"):
-            host.library(ADD).launch("add", (4,), (3,), (left, total, *numbers))
+            host.built(ADD).launch("add", (4,), (3,), (left, total, *numbers))
 
     def test_the_number_of_arguments(self):
         with pytest.raises(TypeError, match="add: 3 arguments; expected 4: .*'scale'"):
-            host.library(ADD).launch("add", (4,), (3,), tuple(add_arguments()[:3]))
+            host.built(ADD).launch("add", (4,), (3,), tuple(add_arguments()[:3]))
 
     @pytest.mark.parametrize(
         ("grid", "block", "shared_mem", "error"),
@@ -183,20 +183,20 @@ class TestHost:
     )
     def test_a_shape_is_refused(self, grid, block, shared_mem, error):
         with pytest.raises(error, match="add: "):
-            host.library(ADD).launch("add", grid, block, tuple(add_arguments()), shared_mem)
+            host.built(ADD).launch("add", grid, block, tuple(add_arguments()), shared_mem)
 
     def test_an_unknown_kernel(self):
         with pytest.raises(ValueError, match="no kernel 'subtract'; there are \\['add'\\]"):
-            host.library(ADD).launch("subtract", (1,), (1,), ())
+            host.built(ADD).launch("subtract", (1,), (1,), ())
 
     @pytest.mark.parametrize("source", ["", ADD.replace('extern "C" ', ""), ADD.replace("int n, float", "size_t n, float")])
     def test_a_declaration_that_is_not_understood(self, source):
         with pytest.raises(ValueError, match="__global__|size_t n"):
-            host.library(source)
+            host.built(source)
 
     def test_a_source_with_a_fault(self):
         with pytest.raises(RuntimeError, match=r"kernel\.cu:5.*was not declared"):
-            host.library(ADD.replace("int k", "int j"))
+            host.built(ADD.replace("int k", "int j"))
 
 
 @nvrtc.NEEDS_NVRTC

@@ -59,7 +59,7 @@ class TestSources:
     @pytest.mark.parametrize("name", SOURCES)
     @host.NEEDS_COMPILER
     def test_compile_for_the_host(self, name):
-        assert host.library(source(name)).kernels
+        assert host.built(source(name)).kernels
 
     def test_no_float_is_contracted_or_approximate(self):
         """Nothing that rounds as it likes: the bits are the reference's."""

@@ -24,7 +24,11 @@ def ascend(
         gradient -= visible_offset[:, None] * hidden_gradient + visible_gradient[:, None] * hidden_offset
         visible_gradient -= cupy.matmul(gradient, hidden_offset)
         hidden_gradient -= cupy.matmul(visible_offset, gradient)
-    step = learning_rate * (gradient - l2 * weights - l1 * cupy.sign(weights))
+    if l2:
+        gradient -= l2 * weights
+    if l1:
+        gradient -= l1 * cupy.sign(weights)
+    step = learning_rate * gradient
     if velocity.size:
         velocity *= momentum
         velocity += step

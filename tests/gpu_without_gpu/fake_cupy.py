@@ -227,7 +227,7 @@ class RawModule:
     def __init__(self, *, code: str, options: tuple = ()):
         if not isinstance(options, tuple) or "--fmad=false" not in options:
             raise ValueError(f"options are {options!r}; expected a tuple with '--fmad=false': the chain rounds each product")
-        self._library = host.library(code)
+        self._library = host.built(code)
 
     def get_function(self, name: str) -> RawKernel:
         if name not in self._library.kernels:
@@ -238,7 +238,7 @@ class RawModule:
 class RawKernel:
     """A kernel; shared memory beyond 48 KiB has to be asked for."""
 
-    def __init__(self, library: host.Library, name: str):
+    def __init__(self, library: host.HostBuild, name: str):
         self._library, self.name, self._most_shared = library, name, SHARED_MEMORY_WITHOUT_ASKING
 
     @property

@@ -89,12 +89,12 @@ def _parameter(kernel: str, text: str) -> Parameter:
 
 
 @cache
-def library(source: str, openmp: bool = False) -> Library:
+def built(source: str, openmp: bool = False) -> HostBuild:
     """Build a source, once, and load it; with `openmp`, a block is a team of threads, ten times slower than fibers."""
-    return Library(source, openmp)
+    return HostBuild(source, openmp)
 
 
-class Library:
+class HostBuild:
     """The kernels of a source, built for the host."""
 
     def __init__(self, source: str, openmp: bool = False):
