@@ -69,15 +69,17 @@ def pseudo_likelihood(weights, visible_bias, hidden_bias, X):
 
 
 def ascend(
-    weights, velocity, data, chains, means, offsets=None, *, learning_rate, momentum=0.0, l1=0.0, l2=0.0, offset_rate=0.0
-):
+    weights, velocity, data, chains, means, offsets=None, factors=None, *, learning_rate, momentum=0.0, l1=0.0, l2=0.0,
+    offset_rate=0.0,
+):  # fmt: skip
     """A step of the weights up the gradient, row after row, in float32: new weights, velocity, and gradients of the biases.
 
     `data` and `chains` are rows, a number a unit; `means` the hidden probabilities of both; `velocity` may be None, and so may
-    the `offsets` of visible and of hidden units, which change in place.
+    the `offsets` of visible and of hidden units, which change in place; `factors` are what rows count, all alike when None.
     """
     learning_rate, momentum, l1, l2, offset_rate = map(np.float32, (learning_rate, momentum, l1, l2, offset_rate))
-    factors = np.float32([1 / len(data)] * len(data) + [-1 / len(chains)] * len(chains))
+    if factors is None:
+        factors = np.float32([1 / len(data)] * len(data) + [-1 / len(chains)] * len(chains))
     gradients = [np.zeros(shape, np.float32) for shape in (weights.shape, *weights.shape)]
     for row, factor, hidden in zip([*data, *chains], factors, means, strict=True):
         visible = np.float32(row) * factor
@@ -87,8 +89,8 @@ def ascend(
     if offsets is not None:
         for offset, rows in zip(offsets, (data, means[: len(data)]), strict=True):
             mean = np.zeros_like(offset)
-            for row in rows:
-                mean += np.float32(1 / len(data)) * np.float32(row)
+            for row, factor in zip(rows, factors, strict=False):
+                mean += factor * np.float32(row)
             offset += offset_rate * (mean - offset)
         visible_offset, hidden_offset = offsets
         gradient -= visible_offset[:, None] * hidden_gradient + visible_gradient[:, None] * hidden_offset

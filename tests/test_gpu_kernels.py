@@ -259,9 +259,10 @@ class TestOthers:
 
         learner = Learner(size, 9, 7, grey=grey, momentum=momentum, centered=centered)
         numbers = learner.rates | {"l1": 1e-3, "l2": 1e-2}
+        learner.factors *= np.linspace(0.5, 1.5, 16, dtype=np.float32)
         weights, velocity, *gradients, offsets = learner.expected(**numbers)
         arrays = [learner.weights, learner.velocity, learner.to_hidden, learner.to_visible, *learner.gradients]
-        arrays += [*learner.offsets, learner.rows, learner.grey, chain.pack(learner.chains), learner.means]
+        arrays += [*learner.offsets, learner.rows, learner.grey, chain.pack(learner.chains), learner.means, learner.factors]
         tables, arrays = {"limbs": "stale"}, put(gpu, arrays)
         exponent = kernels.ascend(*arrays, tables, exponent=learner.exponent, both=True, **numbers)
         assert not tables

@@ -148,6 +148,7 @@ class Learner:
         self.to_hidden, self.to_visible = (naive.pad(np.zeros(shape, np.int32)) for shape in (size, size[::-1]))
         self.gradients = [np.full(n, np.nan, np.float32) for n in size]
         self.offsets = [rng.random(n if centered else 0, np.float32) for n in size]
+        self.factors = np.float32([1 / n_rows] * n_rows + [-1 / n_chains] * n_chains)
         self.tables, self.rates = {}, {"learning_rate": 0.05, "momentum": momentum, "l1": 0.0, "l2": 0.0}
         self.rates["offset_rate"] = 0.25
         self.round()
@@ -161,14 +162,15 @@ class Learner:
     def ascend(self, *, both=True, **rates):
         self.exponent = kernels.ascend(
             self.weights, self.velocity, self.to_hidden, self.to_visible, *self.gradients, *self.offsets,
-            self.rows, self.grey, chain.pack(self.chains), self.means, self.tables, exponent=self.exponent, both=both,
-            **self.rates | rates,
+            self.rows, self.grey, chain.pack(self.chains), self.means, self.factors, self.tables,
+            exponent=self.exponent, both=both, **self.rates | rates,
         )  # fmt: skip
 
     def expected(self, **rates):
         velocity, means = (self.velocity if self.velocity.size else None), self.means[:, : self.weights.shape[1]]
         offsets = [offset.copy() for offset in self.offsets] if self.offsets[0].size else None
-        ascended = naive.ascend(self.weights.copy(), velocity, self.data, self.chains, means, offsets, **self.rates | rates)
+        given = self.weights.copy(), velocity, self.data, self.chains, means, offsets, self.factors
+        ascended = naive.ascend(*given, **self.rates | rates)
         return *ascended, offsets
 
     def assert_rounded(self, *, both=True):
@@ -229,6 +231,19 @@ class TestAscend:
         np.testing.assert_allclose(other_weights, -weights, atol=1e-6)
         np.testing.assert_allclose(other_biases[flipped], -biases[flipped], atol=1e-5)
         np.testing.assert_allclose(other_biases[1 - flipped], biases[1 - flipped] + weights.sum(axis=flipped), atol=1e-5)
+
+    @pytest.mark.parametrize("centered", [False, True])
+    @pytest.mark.parametrize("grey", [False, True])
+    @pytest.mark.parametrize("size", SIZES)
+    def test_rows_that_count_differently(self, size, grey, centered, n_threads):
+        learner = Learner(size, 17, 9, grey=grey, centered=centered)
+        learner.factors *= np.random.default_rng(3).exponential(size=26).astype(np.float32)
+        learner.factors[4] = 0
+        weights, _, *gradients, offsets = learner.expected()
+        learner.ascend()
+        np.testing.assert_array_equal(learner.weights, weights)
+        np.testing.assert_equal(learner.gradients, gradients)
+        np.testing.assert_equal(learner.offsets, offsets if centered else learner.offsets)
 
     @staticmethod
     def steps(learner):

@@ -127,20 +127,20 @@ def phases(
 
 def ascend(
     weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient, visible_offset, hidden_offset, rows, grey,
-    visible, means, tables, *, exponent, learning_rate, momentum, l1, l2, offset_rate, both,
+    visible, means, factors, tables, *, exponent, learning_rate, momentum, l1, l2, offset_rate, both,
 ):  # fmt: skip
     """Move the weights up the gradient of the log-likelihood, and round them again; return the exponent.
 
     The data are `rows`, packed states, or `grey` (n_rows, n_visible) float32, and the other one has no rows; `visible` are the
     packed states of the chains. `means` are the hidden probabilities of the data, then those of the chains, as `phases` writes
-    them. Written: `weights` (n_visible, n_hidden) float32; `velocity`, of the same shape, or (0, 0) where there is no momentum;
+    them, and `factors` (n_rows + n_chains,) float32 what each row counts: the data 1 in all, the chains -1. Written: `weights` (n_visible, n_hidden) float32; `velocity`, of the same shape, or (0, 0) where there is no momentum;
     `to_hidden` and `to_visible`, as by `round_couplings`, where `exponent` is tried first, but `to_visible` only if `both`, or
     if `phases` will look at it; `visible_gradient` (n_visible,) and `hidden_gradient` (n_hidden,) float32, the gradients of the
     biases. `tables` is emptied, but for what the next `phases` needs, and a note "one way" when `to_visible` was left out.
 
-    Means are summed in the order of their rows, each multiplied by its state and by 1 / n_rows, or -1 / n_chains: that is the
-    gradient G of the weights, and so are the gradients a and b of the biases, the mean states of the data less those of the
-    chains. Where there are offsets μ, `visible_offset` (n_visible,), and λ, `hidden_offset` (n_hidden,) float32, not of size 0,
+    Means are summed in the order of their rows, each multiplied by its state and by its factor: that is the gradient G of the
+    weights, and so are the gradients a and b of the biases, the mean states of the data less those of the chains. Where there
+    are offsets μ, `visible_offset` (n_visible,), and λ, `hidden_offset` (n_hidden,) float32, not of size 0,
     the gradients are centred: the offsets first move to the mean states of the data by the fraction `offset_rate`; then G ← G -
     μ bᵀ - a λᵀ, a ← a - G λ, b ← b - Gᵀ μ.
 
@@ -150,7 +150,7 @@ def ascend(
     """
     return _for(weights, "ascent").ascend(
         weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient, visible_offset, hidden_offset, rows, grey,
-        visible, means, tables, exponent=exponent, learning_rate=learning_rate, momentum=momentum, l1=l1, l2=l2,
+        visible, means, factors, tables, exponent=exponent, learning_rate=learning_rate, momentum=momentum, l1=l1, l2=l2,
         offset_rate=offset_rate, both=both,
     )  # fmt: skip
 

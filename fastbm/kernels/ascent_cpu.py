@@ -22,18 +22,18 @@ COST_OF_A_STEP = 0.5
 
 def ascend(
     weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient, visible_offset, hidden_offset, rows, grey,
-    visible, means, tables, *, exponent, learning_rate, momentum, l1, l2, offset_rate, both,
+    visible, means, factors, tables, *, exponent, learning_rate, momentum, l1, l2, offset_rate, both,
 ):  # fmt: skip
     live = tables.get("live", NOT_LIVE)
     tables.clear()
     row_sums, column_sums = sums_of(weights.shape)
     pulls = np.empty((len(column_sums), hidden_offset.size), np.float32)
     numbers = [np.float32(value) for value in (2.0**exponent, learning_rate, momentum, l1, l2, offset_rate)]
-    run_hidden_gradient(hidden_gradient, hidden_offset, means, rows.shape[0] + grey.shape[0], numbers[-1])
+    run_hidden_gradient(hidden_gradient, hidden_offset, means, factors, rows.shape[0] + grey.shape[0], numbers[-1])
     cost = TILE * weights.shape[1] * (COST_OF_A_STEP + COST_OF_A_COUPLING * means.shape[0])
     share_out(
         run_ascend, len(column_sums), cost, weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient,
-        visible_offset, hidden_offset, rows, grey, visible, means, *live, row_sums, column_sums, pulls, *numbers,
+        visible_offset, hidden_offset, rows, grey, visible, means, factors, *live, row_sums, column_sums, pulls, *numbers,
         both or live is NOT_LIVE,
     )  # fmt: skip
     if hidden_offset.size:
@@ -46,11 +46,11 @@ def ascend(
 
 
 @kernel
-def run_hidden_gradient(hidden_gradient, hidden_offset, means, n_data, offset_rate):
+def run_hidden_gradient(hidden_gradient, hidden_offset, means, factors, n_data, offset_rate):
     """The mean of the means of the data, which the offset moves to, less that of the chains."""
     hidden_gradient[:] = float32(0)
     for row in range(means.shape[0]):
-        factor = float32(1 / n_data) if row < n_data else float32(-1 / (means.shape[0] - n_data))
+        factor = factors[row]
         for unit in range(hidden_gradient.size):
             hidden_gradient[unit] += factor * means[row, unit]
         if row == n_data - 1:
@@ -61,8 +61,8 @@ def run_hidden_gradient(hidden_gradient, hidden_offset, means, n_data, offset_ra
 @kernel
 def run_ascend(
     first, last, weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient, visible_offset, hidden_offset,
-    rows, grey, visible, means, coarse, starts, steps, row_sums, column_sums, pulls, scale, learning_rate, momentum, l1, l2,
-    offset_rate, both,
+    rows, grey, visible, means, of_means, coarse, starts, steps, row_sums, column_sums, pulls, scale, learning_rate, momentum, l1,
+    l2, offset_rate, both,
 ):  # fmt: skip
     n_visible, n_hidden = weights.shape
     listed, factors = np.empty((TILE, means.shape[0]), np.uint32), np.empty((TILE, means.shape[0]), np.float32)
@@ -74,15 +74,13 @@ def run_ascend(
     for tile in range(first, last):
         begin, n_units = TILE * tile, min(TILE, n_visible - TILE * tile)
         counts[:], column_sums[tile] = 0, 0
-        list_rows(listed, factors, counts, rows, begin, n_units, 0, float32(1 / max(rows.shape[0], 1)))
-        list_grey(listed, factors, counts, grey, begin, n_units, float32(1 / max(grey.shape[0], 1)))
+        list_rows(listed, factors, counts, rows, begin, n_units, 0, of_means)
+        list_grey(listed, factors, counts, grey, begin, n_units, of_means)
         if visible_offset.size:
             for unit in range(n_units):
                 mean = factors[unit, : counts[unit]].sum()
                 visible_offset[begin + unit] += offset_rate * (mean - visible_offset[begin + unit])
-        list_rows(
-            listed, factors, counts, visible, begin, n_units, means.shape[0] - visible.shape[0], float32(-1 / visible.shape[0])
-        )
+        list_rows(listed, factors, counts, visible, begin, n_units, means.shape[0] - visible.shape[0], of_means)
         for unit in range(n_units):
             visible_gradient[begin + unit] = factors[unit, : counts[unit]].sum()
         find_bounds(bounds, listed, counts)
@@ -160,8 +158,8 @@ def find_bounds(bounds, listed, counts):
 
 
 @njit
-def list_rows(listed, factors, counts, states, begin, n_units, first_mean, factor):
-    """List, for each unit of a tile, the rows of packed states in which it is on, and the factor of their means."""
+def list_rows(listed, factors, counts, states, begin, n_units, first_mean, of_means):
+    """List, for each unit of a tile, the rows of packed states in which it is on, and the factors of their means."""
     word, shift = begin // 64, uint64(begin % 64)
     mask = (uint64(1) << uint64(n_units)) - uint64(1)
     for row in range(states.shape[0]):
@@ -169,19 +167,19 @@ def list_rows(listed, factors, counts, states, begin, n_units, first_mean, facto
         while bits != uint64(0):
             unit = lowest_one(bits)
             listed[unit, counts[unit]] = first_mean + row
-            factors[unit, counts[unit]] = factor
+            factors[unit, counts[unit]] = of_means[first_mean + row]
             counts[unit] += 1
             bits &= bits - uint64(1)
 
 
 @njit
-def list_grey(listed, factors, counts, grey, begin, n_units, factor):
+def list_grey(listed, factors, counts, grey, begin, n_units, of_means):
     """As `list_rows`, for rows of real numbers, which the factors are multiplied by."""
     for row in range(grey.shape[0]):
         for unit in range(n_units):
             value = grey[row, begin + unit]
             listed[unit, counts[unit]] = row
-            factors[unit, counts[unit]] = value * factor
+            factors[unit, counts[unit]] = value * of_means[row]
             counts[unit] += value != float32(0)
 
 

@@ -8,16 +8,18 @@ from fastbm.kernels.packing_gpu import unpack
 
 def ascend(
     weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient, visible_offset, hidden_offset, rows, grey,
-    visible, means, tables, *, exponent, learning_rate, momentum, l1, l2, offset_rate, both,
+    visible, means, factors, tables, *, exponent, learning_rate, momentum, l1, l2, offset_rate, both,
 ):  # fmt: skip
     n_visible, n_hidden = weights.shape
     data = grey if len(grey) else unpack(rows, n_visible, cupy.float32)
     data_means, chain_means = means[: len(data), :n_hidden], means[len(data) :, :n_hidden]
     chains = unpack(visible, n_visible, cupy.float32)
-    gradient = cupy.matmul(data.T, data_means) / len(data) - cupy.matmul(chains.T, chain_means) / len(chains)
-    visible_mean, hidden_mean = data.mean(axis=0), data_means.mean(axis=0)
-    visible_gradient[:] = visible_mean - chains.mean(axis=0)
-    hidden_gradient[:] = hidden_mean - chain_means.mean(axis=0)
+    of_data, of_chains = factors[: len(data)], factors[len(data) :]
+    data, chains = data * of_data[:, None], chains * of_chains[:, None]
+    gradient = cupy.matmul(data.T, data_means) + cupy.matmul(chains.T, chain_means)
+    visible_mean, hidden_mean = data.sum(axis=0), cupy.matmul(of_data, data_means)
+    visible_gradient[:] = visible_mean + chains.sum(axis=0)
+    hidden_gradient[:] = hidden_mean + cupy.matmul(of_chains, chain_means)
     if hidden_offset.size:
         visible_offset += offset_rate * (visible_mean - visible_offset)
         hidden_offset += offset_rate * (hidden_mean - hidden_offset)

@@ -36,6 +36,7 @@ class Space(NamedTuple):
 
     rows: Rows
     means: np.ndarray
+    factors: np.ndarray
     visible_gradient: np.ndarray
     hidden_gradient: np.ndarray
 
@@ -92,7 +93,7 @@ def space(machine: RBM, n_rows: int, n_chains: int) -> Space:
     (n_visible, n_hidden), xp = machine.weights.shape, namespace(machine.weights)
     means = aligned_zeros((n_rows + n_chains, chain.padded(n_hidden) + LINE), np.float32, xp)
     gradients = (xp.empty(size, np.float32) for size in (n_visible, n_hidden))
-    return Space(minibatches.space(n_rows, n_visible, xp), means, *gradients)
+    return Space(minibatches.space(n_rows, n_visible, xp), means, xp.empty(len(means), np.float32), *gradients)
 
 
 def prepare(state: State, rows, binary: bool | None = None) -> tuple[State, Rows]:
@@ -148,11 +149,13 @@ def step(
         exact = rbm.rounded(machine, exact) if exact.tables.get("one way") else exact
         chains = rbm.advance(exact, chains, 2 * (n_steps - 1), key=key, beta=rbm.untempered(home))
     chains, means = _phases(state, rows, chains, key)
+    factors = state.space.factors[: len(means)]
+    factors[: len(rows)], factors[len(rows) :] = 1 / len(rows), -1 / len(chains.visible)
     ascent = {"learning_rate": learning_rate, "momentum": momentum}
     exponent = kernels.ascend(
         machine.weights, no_velocity if velocity is None else velocity.weights, exact.to_hidden, exact.to_visible,
         state.space.visible_gradient, state.space.hidden_gradient, *(offsets or no_offsets), *rows, chains.visible, means,
-        exact.tables, exponent=exact.exponent, l1=l1, l2=l2, offset_rate=offset_rate, both=n_steps > 1,
+        factors, exact.tables, exponent=exact.exponent, l1=l1, l2=l2, offset_rate=offset_rate, both=n_steps > 1,
         **ascent,
     )  # fmt: skip
     optimizers.step(machine.visible_bias, state.space.visible_gradient, velocity and velocity.visible_bias, **ascent)
