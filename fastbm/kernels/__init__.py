@@ -133,7 +133,9 @@ def ascend(
 
     The data are `rows`, packed states, or `grey` (n_rows, n_visible) float32, and the other one has no rows; `visible` are the
     packed states of the chains. `means` are the hidden probabilities of the data, then those of the chains, as `phases` writes
-    them, and `factors` (n_rows + n_chains,) float32 what each row counts: the data 1 in all, the chains -1. Written: `weights` (n_visible, n_hidden) float32; `velocity`, of the same shape, or (0, 0) where there is no momentum;
+    them, and `factors` (n_rows + n_chains,) float32 what each row counts: the data 1 in all, the chains -1.
+
+    Written: `weights` (n_visible, n_hidden) float32; `velocity`, of the same shape, or (0, 0) where there is no momentum;
     `to_hidden` and `to_visible`, as by `round_couplings`, where `exponent` is tried first, but `to_visible` only if `both`, or
     if `phases` will look at it; `visible_gradient` (n_visible,) and `hidden_gradient` (n_hidden,) float32, the gradients of the
     biases. `tables` is emptied, but for what the next `phases` needs, and a note "one way" when `to_visible` was left out.

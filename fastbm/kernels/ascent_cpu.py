@@ -61,8 +61,8 @@ def run_hidden_gradient(hidden_gradient, hidden_offset, means, factors, n_data, 
 @kernel
 def run_ascend(
     first, last, weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient, visible_offset, hidden_offset,
-    rows, grey, visible, means, of_means, coarse, starts, steps, row_sums, column_sums, pulls, scale, learning_rate, momentum, l1,
-    l2, offset_rate, both,
+    rows, grey, visible, means, of_means, coarse, starts, steps, row_sums, column_sums, pulls, scale, learning_rate,
+    momentum, l1, l2, offset_rate, both,
 ):  # fmt: skip
     n_visible, n_hidden = weights.shape
     listed, factors = np.empty((TILE, means.shape[0]), np.uint32), np.empty((TILE, means.shape[0]), np.float32)
