@@ -40,6 +40,7 @@ class Purpose(IntEnum):
     SAMPLING = 3
     GIBBS = 4
     BINARISATION = 5
+    HOLDING_OUT = 6
 
 
 # --------------------------------------------------------------------------------------------------- packed states

@@ -9,7 +9,8 @@ import pytest
 from fastbm import BernoulliRBM, chain, kernels
 from fastbm.machines import rbm
 from fastbm.machines.rbm import RBM
-from fastbm.training import contrastive_divergence
+from fastbm.training import ascent
+from fastbm.training.contrastive_divergence import persistent
 
 KEY = chain.stream_key(0, chain.Purpose.SAMPLING)
 
@@ -69,11 +70,19 @@ def test_gradient_of_long_chains_is_the_exact_gradient(small):
     X = (rng.random((50, 8)) < 0.5).astype(float)
     n_chains, rate = 40_000, 1e-3
     machine = RBM(*(array.copy() for array in small))
-    state = contrastive_divergence.init(machine, n_chains)
+    state = ascent.init(machine, n_chains)
     start = [array.astype(np.float64) for array in machine]
-    state, rows = contrastive_divergence.prepare(state, X)
-    state, _ = contrastive_divergence.step(
-        state, rows, key=KEY, persistent=True, n_steps=200, learning_rate=rate, momentum=0.0, l1=0.0, l2=0.0
+    state, rows = ascent.prepare(state, X)
+    state, _ = ascent.step(
+        state,
+        rows,
+        key=KEY,
+        phase=persistent,
+        n_steps=200,
+        learning_rate=rate,
+        momentum=0.0,
+        l1=0.0,
+        l2=0.0,
     )
     for after, before, exact in zip(state.machine, start, naive.gradient(*start, X), strict=True):
         error = (after - before) / rate - exact

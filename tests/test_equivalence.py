@@ -14,7 +14,8 @@ from fastbm import BernoulliRBM, chain, kernels
 from fastbm.kernels import gibbs_cpu, phases_cpu, simd_cpu, threads_cpu
 from fastbm.machines import rbm
 from fastbm.machines.rbm import RBM
-from fastbm.training import contrastive_divergence, minibatches, optimizers, schedules
+from fastbm.training import ascent, minibatches, optimizers, schedules
+from fastbm.training.contrastive_divergence import from_data, persistent
 
 KEY = chain.stream_key(0, chain.Purpose.TRAINING)
 FITTED = ("components_", "intercept_hidden_", "intercept_visible_", "h_samples_")
@@ -139,15 +140,23 @@ def test_pcd_equals_its_naive_twin(n_chains, n_rows, n_steps, grey, way):
     """Numbers of chains and of rows differ: each phase is averaged over its own."""
     rng = np.random.default_rng(4)
     start = [(rng.normal(size=shape) * 0.3).astype(np.float32) for shape in ((33, 17), 33, 17)]
-    state = contrastive_divergence.init(RBM(*(array.copy() for array in start)), n_chains)
+    state = ascent.init(RBM(*(array.copy() for array in start)), n_chains)
     machine, chains = start, (state.chains.visible.copy(), state.chains.hidden.copy(), 1)
     for size in (n_rows, n_rows + 20, n_rows):  # the space grows, and is then larger than needed
         X = rng.random((size, 33)).astype(np.float32)
         X = X if grey else (X < 0.5).astype(np.float32)
-        state, rows = contrastive_divergence.prepare(state, X)
+        state, rows = ascent.prepare(state, X)
         before = [array.copy() for array in state.machine]
-        state, info = contrastive_divergence.step(
-            state, rows, key=KEY, persistent=True, n_steps=n_steps, learning_rate=0.1, momentum=0.0, l1=0.0, l2=0.0
+        state, info = ascent.step(
+            state,
+            rows,
+            key=KEY,
+            phase=persistent,
+            n_steps=n_steps,
+            learning_rate=0.1,
+            momentum=0.0,
+            l1=0.0,
+            l2=0.0,
         )
         machine, chains = naive.contrastive_divergence(
             machine, X.astype(np.float64), chains, key=KEY, n_steps=n_steps, learning_rate=0.1
@@ -165,32 +174,28 @@ def test_pcd_equals_its_naive_twin(n_chains, n_rows, n_steps, grey, way):
 def test_updates_do_not_depend_on_the_space_they_use(digits):
     """Minibatches of any sizes, packed and grey, with space that is kept and with space that is new each time."""
     start = [np.random.default_rng(0).normal(size=shape).astype(np.float32) * 0.1 for shape in ((64, 20), 64, 20)]
-    states = [contrastive_divergence.init(RBM(*(array.copy() for array in start)), 30) for _ in range(2)]
+    states = [ascent.init(RBM(*(array.copy() for array in start)), 30) for _ in range(2)]
     settings = {"key": KEY, "n_steps": 1, "learning_rate": 0.1, "momentum": 0.5}
     for number, size in enumerate((10, 3, 50, 1, 50, 7)):
         X = digits[0][:size] * (0.5 if number % 3 == 2 else 1.0)
         for keep in (0, 1):
             state = states[keep]
-            state = state if keep else state._replace(space=contrastive_divergence.space(state.machine, 0, 30))
-            state, rows = contrastive_divergence.prepare(state, X)
-            states[keep], _ = contrastive_divergence.step(state, rows, persistent=True, **settings)
+            state = state if keep else state._replace(space=ascent.space(state.machine, 0, 30))
+            state, rows = ascent.prepare(state, X)
+            states[keep], _ = ascent.step(state, rows, phase=persistent, **settings)
     for first, second in zip(states[0].machine + states[0].velocity, states[1].machine + states[1].velocity, strict=True):
         np.testing.assert_array_equal(first, second)
 
 
-@pytest.mark.parametrize("persistent", [True, False])
-def test_a_state_that_is_resumed_goes_on(persistent, digits):
+@pytest.mark.parametrize("phase", [persistent, from_data])
+def test_a_state_that_is_resumed_goes_on(phase, digits):
     start = [np.random.default_rng(0).normal(size=shape).astype(np.float32) * 0.1 for shape in ((64, 20), 64, 20)]
-    states = [contrastive_divergence.init(RBM(*(array.copy() for array in start)), 60) for _ in range(2)]
+    states = [ascent.init(RBM(*(array.copy() for array in start)), 60) for _ in range(2)]
     for part in range(4):
         for index in (0, 1):
-            state = (
-                contrastive_divergence.resume(states[1].machine, states[1].velocity, states[1].chains) if index else states[0]
-            )
-            state, rows = contrastive_divergence.prepare(state, digits[0][60 * part : 60 * part + 60])
-            states[index], _ = contrastive_divergence.step(
-                state, rows, key=KEY, persistent=persistent, n_steps=2, learning_rate=0.1, momentum=0.5
-            )
+            state = ascent.resume(states[1].machine, states[1].velocity, states[1].chains) if index else states[0]
+            state, rows = ascent.prepare(state, digits[0][60 * part : 60 * part + 60])
+            states[index], _ = ascent.step(state, rows, key=KEY, phase=phase, n_steps=2, learning_rate=0.1, momentum=0.5)
     for first, second in zip(states[0].machine + states[0].velocity, states[1].machine + states[1].velocity, strict=True):
         np.testing.assert_array_equal(first, second)
     np.testing.assert_equal(states[0].chains, states[1].chains)
@@ -224,10 +229,8 @@ def test_cd_starts_at_the_data():
     bias = np.full(8, -30.0, np.float32)
     machine = RBM(weights.copy(), bias.copy(), bias.copy())
     X = (np.random.default_rng(0).random((20, 8)) < 0.5).astype(np.float32)
-    state, rows = contrastive_divergence.prepare(contrastive_divergence.init(machine, 20), X)
-    state, _ = contrastive_divergence.step(
-        state, rows, key=KEY, persistent=False, n_steps=1, learning_rate=1.0, momentum=0.0, l1=0.0, l2=0.0
-    )
+    state, rows = ascent.prepare(ascent.init(machine, 20), X)
+    state, _ = ascent.step(state, rows, key=KEY, phase=from_data, n_steps=1, learning_rate=1.0, momentum=0.0, l1=0.0, l2=0.0)
     np.testing.assert_array_equal(chain.unpack(state.chains.visible, 8), X)
     np.testing.assert_allclose(state.machine.weights, weights, atol=1e-6)
 
@@ -238,14 +241,12 @@ def test_cd_draws_are_the_chain(n_rows, digits, way):
     X = digits[0][:n_rows]
     rng = np.random.default_rng(0)
     machine = RBM(*((rng.normal(size=shape) * 0.2).astype(np.float32) for shape in ((64, 20), 64, 20)))
-    state = contrastive_divergence.init(RBM(*(array.copy() for array in machine)), n_rows)
+    state = ascent.init(RBM(*(array.copy() for array in machine)), n_rows)
     visible, hidden = chain.pack(X), chain.pack(np.zeros((n_rows, 20)))
     arguments, exponent = naive.reference_arguments([machine.weights], machine[1:], [visible, hidden])
     chain.gibbs(**arguments, exponent=exponent, key=KEY, first_chain=0, start=2, stop=9)
-    state, rows = contrastive_divergence.prepare(state, X)
-    state, _ = contrastive_divergence.step(
-        state, rows, key=KEY, persistent=False, n_steps=3, learning_rate=0.1, momentum=0.0, l1=0.0, l2=0.0
-    )
+    state, rows = ascent.prepare(state, X)
+    state, _ = ascent.step(state, rows, key=KEY, phase=from_data, n_steps=3, learning_rate=0.1, momentum=0.0, l1=0.0, l2=0.0)
     np.testing.assert_array_equal(state.chains.visible, visible)
     np.testing.assert_array_equal(state.chains.hidden, hidden)
     assert state.chains.updates == 9
@@ -256,12 +257,20 @@ def test_training_chains_are_the_sampling_chain(n_chains, digits, way):
     """At a learning rate too small to change the couplings, PCD's chains are the reference chain."""
     rng = np.random.default_rng(0)
     machine = RBM(*((rng.normal(size=shape)).astype(np.float32) for shape in ((64, 20), 64, 20)))
-    state = contrastive_divergence.init(RBM(*(array.copy() for array in machine)), n_chains)
+    state = ascent.init(RBM(*(array.copy() for array in machine)), n_chains)
     visible, hidden, updates = (state.chains.visible.copy(), state.chains.hidden.copy(), state.chains.updates)
     for _ in range(5):
-        state, rows = contrastive_divergence.prepare(state, digits[0][:10])
-        state, _ = contrastive_divergence.step(
-            state, rows, key=KEY, persistent=True, n_steps=2, learning_rate=1e-30, momentum=0.0, l1=0.0, l2=0.0
+        state, rows = ascent.prepare(state, digits[0][:10])
+        state, _ = ascent.step(
+            state,
+            rows,
+            key=KEY,
+            phase=persistent,
+            n_steps=2,
+            learning_rate=1e-30,
+            momentum=0.0,
+            l1=0.0,
+            l2=0.0,
         )
     arguments, exponent = naive.reference_arguments([machine.weights], machine[1:], [visible, hidden])
     chain.gibbs(**arguments, exponent=exponent, key=KEY, first_chain=0, start=updates, stop=updates + 20)
@@ -323,12 +332,10 @@ def test_without_momentum_there_is_no_velocity():
 def test_biases_move_as_weights_do(momentum):
     """A visible unit that is on in all rows and off in all chains has, at means of 1, the gradient of its coupling."""
     machine = RBM(np.zeros((1, 1), np.float32), np.full(1, -200, np.float32), np.full(1, 200, np.float32))
-    state = contrastive_divergence.init(machine, 5)
+    state = ascent.init(machine, 5)
     for _ in range(3):
-        state, rows = contrastive_divergence.prepare(state, np.ones((4, 1)))
-        state, _ = contrastive_divergence.step(
-            state, rows, key=KEY, persistent=True, n_steps=1, learning_rate=0.1, momentum=momentum
-        )
+        state, rows = ascent.prepare(state, np.ones((4, 1)))
+        state, _ = ascent.step(state, rows, key=KEY, phase=persistent, n_steps=1, learning_rate=0.1, momentum=momentum)
     expected = 0.1 + 0.15 + 0.175 if momentum else 0.3
     np.testing.assert_allclose(state.machine.weights, expected, rtol=1e-6)
     np.testing.assert_allclose(state.machine.visible_bias, -200 + expected, rtol=1e-6)
@@ -363,14 +370,14 @@ def test_one_sweep_an_update_and_then_two(digits):
     """Updates with one sweep may leave one orientation of the couplings behind; those with more see the new ones."""
     X, states = digits[0][:64], []
     machine = RBM(*((np.random.default_rng(0).normal(size=shape) * 0.2).astype(np.float32) for shape in ((64, 20), 64, 20)))
-    rates = {"key": KEY, "persistent": True, "learning_rate": 0.5}
+    rates = {"key": KEY, "phase": persistent, "learning_rate": 0.5}
     for anew in (False, True):
-        state = contrastive_divergence.init(RBM(*(array.copy() for array in machine)), 64)
-        state, rows = contrastive_divergence.prepare(state, X)
-        state, _ = contrastive_divergence.step(state, rows, n_steps=1, **rates)
+        state = ascent.init(RBM(*(array.copy() for array in machine)), 64)
+        state, rows = ascent.prepare(state, X)
+        state, _ = ascent.step(state, rows, n_steps=1, **rates)
         if anew:
-            state = contrastive_divergence.resume(state.machine, None, state.chains)
-        states.append(contrastive_divergence.step(state, minibatches.prepare(X), n_steps=3, **rates)[0])
+            state = ascent.resume(state.machine, None, state.chains)
+        states.append(ascent.step(state, minibatches.prepare(X), n_steps=3, **rates)[0])
     for one, other in zip(
         (*states[0].machine, *states[0].chains[:2]), (*states[1].machine, *states[1].chains[:2]), strict=True
     ):

@@ -21,7 +21,8 @@ from fastbm.kernels.rough_cpu import ROUGHNESS, SLACK
 from fastbm.kernels.tables_cpu import LARGEST_ERROR, WORDS_A_PART, n_words
 from fastbm.machines import rbm
 from fastbm.machines.rbm import RBM
-from fastbm.training import contrastive_divergence
+from fastbm.training import ascent
+from fastbm.training.contrastive_divergence import from_data, persistent
 
 N_ENTRIES, UNITS_A_GROUP = {"avx512": 3, "avx2": 5}, {"avx512": 5, "avx2": 3}
 """Entries that a word adds to a sum, and units that one stands for."""
@@ -128,26 +129,26 @@ class TestKeptTables:
             np.testing.assert_equal((chains.visible, chains.hidden), naive.run(chain.gibbs, arguments, **numbers))
             assert lookup_level in exact.tables
 
-    @pytest.mark.parametrize("persistent", [True, False])
-    def test_updates_sweep_with_new_ones(self, persistent, way, n_threads):
+    @pytest.mark.parametrize("phase", [persistent, from_data])
+    def test_updates_sweep_with_new_ones(self, phase, way, n_threads):
         """Each update with two sweeps, one of them by `gibbs`, and steps so large that old tables would show."""
         rng = np.random.default_rng(0)
         start = [(rng.normal(size=shape) * 0.1).astype(np.float32) for shape in ((65, 40), 65, 40)]
         X = (rng.random((90, 65)) < 0.3).astype(np.float32)
-        state = contrastive_divergence.init(RBM(*start), 90)
+        state = ascent.init(RBM(*start), 90)
         for _ in range(4):
             before = [array.copy() for array in state.machine]
             layers = (
                 [states.copy() for states in state.chains[:2]]
-                if persistent
+                if phase is persistent
                 else [chain.pack(X), chain.pack(np.zeros((90, 40)))]
             )
             arguments, exponent = naive.reference_arguments([before[0]], before[1:], layers)
-            begin = state.chains.updates + (0 if persistent else 1)
-            state, rows = contrastive_divergence.prepare(state, X)
-            state, _ = contrastive_divergence.step(state, rows, key=KEY, persistent=persistent, n_steps=2, learning_rate=3.0)
+            begin = state.chains.updates + (0 if phase is persistent else 1)
+            state, rows = ascent.prepare(state, X)
+            state, _ = ascent.step(state, rows, key=KEY, phase=phase, n_steps=2, learning_rate=3.0)
             numbers = {"exponent": exponent, "key": KEY, "first_chain": 0, "start": begin, "stop": state.chains.updates}
-            assert numbers["stop"] - begin == (4 if persistent else 5)
+            assert numbers["stop"] - begin == (4 if phase is persistent else 5)
             np.testing.assert_equal((state.chains.visible, state.chains.hidden), naive.run(chain.gibbs, arguments, **numbers))
 
 

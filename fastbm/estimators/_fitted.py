@@ -13,7 +13,8 @@ from fastbm import kernels
 from fastbm.device import home_of, namespace, resolve, to_device, to_host, using
 from fastbm.estimators import _validation
 from fastbm.machines.rbm import RBM, RoundedRBM, rounded
-from fastbm.training.contrastive_divergence import Offsets, State
+from fastbm.training.ascent import Offsets, State
+from fastbm.training.tempering import Ladder
 
 _last_rounded: WeakKeyDictionary[BaseEstimator, tuple[RBM, RoundedRBM]] = WeakKeyDictionary()
 """The rounding of each estimator when it was last sampled, and what was rounded."""
@@ -36,7 +37,13 @@ class FittedRBM(BaseEstimator):
     _gibbs_updates: int  # block updates that calls of gibbs have made
     _visible_chains: np.ndarray  # packed
     _velocity: RBM | None
-    _offsets: Offsets | None = None  # pickles of before there were any lack them
+    history_: list[dict] = []  # pickles of before there were any lack this, and the next four
+    _offsets: Offsets | None = None
+    _activity: np.ndarray | None = None
+    _ladder: Ladder | None = None
+    _tempered: tuple = ()  # packed states, visible and hidden, of the chains at other inverse temperatures than 1
+    betas_: np.ndarray
+    swap_rates_: np.ndarray
 
     # constructor parameters
     n_components: int
@@ -71,13 +78,14 @@ class FittedRBM(BaseEstimator):
         """Return the parameters where rows live that they are to be multiplied with."""
         return RBM(*(to_device(array, home) for array in self._machine()))
 
-    def _carried(self) -> tuple[RBM | None, Offsets | None]:
-        """Return the last steps and the offsets; None where parameters set by hand have other shapes."""
+    def _carried(self) -> tuple[RBM | None, Offsets | None, np.ndarray | None]:
+        """Return the last steps, the offsets and the activity; None where parameters set by hand have other shapes."""
         shapes = [array.shape for array in self._machine()]
-        velocity, offsets = self._velocity, self._offsets
+        velocity, offsets, activity = self._velocity, self._offsets, self._activity
         return (
             velocity if velocity and [array.shape for array in velocity] == shapes else None,
             offsets if offsets and [array.shape for array in offsets] == shapes[1:] else None,
+            activity if activity is not None and activity.shape == shapes[2] else None,
         )
 
     def _check_chains(self) -> None:
@@ -104,8 +112,9 @@ class FittedRBM(BaseEstimator):
         check_is_fitted(self)
         return _validation.check_rows(self, X, reset=False)
 
-    def _set_fitted(self, state: State, *, seed, n_iter, dtype, features, device, home="cpu", gibbs_updates=0):
+    def _set_fitted(self, state: State, *, seed, n_iter, dtype, features, device, home="cpu", gibbs_updates=0, history=()):
         """Set all fitted attributes from a training state; arrays go to `home`."""
+        n_chains = len(state.chains.visible) // (len(state.ladder.betas) if state.ladder else 1)
 
         def bring(array):
             return to_device(array, home)
@@ -117,14 +126,24 @@ class FittedRBM(BaseEstimator):
         self.components_ = bring(state.machine.weights.astype(dtype, copy=False)).T
         self.intercept_hidden_ = bring(state.machine.hidden_bias.astype(dtype, copy=False))
         self.intercept_visible_ = bring(state.machine.visible_bias.astype(dtype, copy=False))
-        self.h_samples_ = bring(kernels.unpack(state.chains.hidden, self.components_.shape[0], dtype))
-        self.n_iter_, self.device_ = n_iter, device
+        self.h_samples_ = bring(kernels.unpack(state.chains.hidden[:n_chains], self.components_.shape[0], dtype))
+        self.n_iter_, self.device_, self.history_ = n_iter, device, list(history)
         self._n_features_out = self.components_.shape[0]
         self._velocity = state.velocity and RBM(*map(bring, state.velocity))
         self._offsets = state.offsets and Offsets(*map(bring, state.offsets))
         self._seed, self._gibbs_updates = seed, gibbs_updates
-        self._visible_chains, self._updates = bring(state.chains.visible), state.chains.updates
+        self._activity = None if state.activity is None else bring(state.activity)
+        self._visible_chains, self._updates = bring(state.chains.visible[:n_chains]), state.chains.updates
+        self._tempered = tuple(bring(states[n_chains:]) for states in state.chains[:2])
+        self._set_ladder(state.ladder)
         return self
+
+    def _set_ladder(self, ladder: Ladder | None) -> None:
+        self._ladder = ladder
+        for name in ("betas_", "swap_rates_"):
+            vars(self).pop(name, None)
+        if ladder is not None:
+            self.betas_, self.swap_rates_ = ladder.betas.copy(), ladder.rates.copy()
 
     def to(self, device):
         """Move the fitted machine: it samples there from now on, and its arrays live there.
@@ -148,6 +167,8 @@ class FittedRBM(BaseEstimator):
         home = resolve(device, self.components_)
         for name in ("components_", "intercept_hidden_", "intercept_visible_", "h_samples_", "_visible_chains"):
             setattr(self, name, to_device(getattr(self, name), home))
+        self._tempered = tuple(to_device(states, home) for states in self._tempered)
+        self._activity = None if self._activity is None else to_device(self._activity, home)
         self._velocity = self._velocity and RBM(*(to_device(array, home) for array in self._velocity))
         self._offsets = self._offsets and Offsets(*(to_device(array, home) for array in self._offsets))
         self.device_ = home

@@ -8,17 +8,19 @@ import numpy as np
 
 from fastbm import chain, device
 from fastbm.estimators import _persistence, _validation
-from fastbm.estimators._fitted import FittedRBM
+from fastbm.estimators._training import RBMTraining
 from fastbm.machines.rbm import RBM, Chains, all_free
-from fastbm.training import contrastive_divergence
-from fastbm.training.contrastive_divergence import Offsets
+from fastbm.training import ascent, tempering
+from fastbm.training.ascent import Offsets
 
 PARAMETER_ARRAYS = ("components_", "intercept_visible_", "intercept_hidden_")
 LARGEST_POSITION = 2**33
+LADDER_ARRAYS = ("betas", "accepted", "rates")
+SIDES = ("visible", "hidden")
 NUMBERS = ("n_iter_", "_seed", "_updates", "_gibbs_updates")
 
 
-class RBMFiles(FittedRBM):
+class RBMFiles(RBMTraining):
     """from_weights, save and load."""
 
     @classmethod
@@ -51,9 +53,8 @@ class RBMFiles(FittedRBM):
             )
         self = cls(**parameters)
         self._validate_params()
-        state = contrastive_divergence.init(machine, int(self.n_chains or self.batch_size))
         return self._set_fitted(
-            state,
+            self._initial_state(machine),
             seed=_validation.resolve_seed(self.random_state),
             n_iter=0,
             dtype=machine.weights.dtype,
@@ -62,10 +63,10 @@ class RBMFiles(FittedRBM):
         )
 
     def save(self, path):
-        """Write the fitted machine to a safetensors file: parameters, settings, chains, stream position, last step.
+        """Write the fitted machine to a safetensors file: parameters, settings, chains, stream position, last step, history.
 
         An older file at `path` stays whole until the new one is complete. A `random_state` that is a RandomState is saved
-        as None: the seed that was drawn from it is kept, so training goes on the same.
+        as None: the seed that was drawn from it is kept, so training goes on the same. Callbacks are not saved.
 
         Parameters
         ----------
@@ -74,18 +75,25 @@ class RBMFiles(FittedRBM):
         Raises
         ------
         ValueError
-            When `learning_rate_schedule` is a function, which a file without code cannot hold.
+            When a schedule is a function, which a file without code cannot hold.
         """
         self._rounded()  # a machine that cannot be sampled could not be loaded: the error is better now
         self._check_chains()
         arrays = {name: getattr(self, name) for name in PARAMETER_ARRAYS}
         arrays |= {"chains.visible": self._visible_chains, "chains.hidden": chain.pack(device.to_host(self.h_samples_))}
-        velocity, offsets = self._carried()
+        velocity, offsets, activity = self._carried()
         if velocity is not None:
             arrays |= {f"velocity.{name}": array for name, array in velocity._asdict().items()}
         if offsets is not None:
             arrays |= {f"offsets.{name}": array for name, array in offsets._asdict().items()}
+        if activity is not None:
+            arrays["activity"] = activity
         header = {name: getattr(self, name) for name in NUMBERS} | {"parameters": self._saved_parameters()}
+        header["history"] = self.history_
+        if self._ladder is not None:
+            arrays |= {f"ladder.{name}": getattr(self._ladder, name) for name in LADDER_ARRAYS}
+            arrays |= {f"tempered.{side}": states for side, states in zip(SIDES, self._tempered, strict=True)}
+            header["ladder"] = {"rounds": self._ladder.rounds, "adapted": self._ladder.adapted}
         if hasattr(self, "feature_names_in_"):
             header["feature_names_in_"] = [str(name) for name in self.feature_names_in_]
         arrays = {name: device.to_host(array) for name, array in arrays.items()}
@@ -116,8 +124,10 @@ class RBMFiles(FittedRBM):
 
     def _saved_parameters(self) -> dict:
         parameters = self.get_params(deep=False)
-        if callable(self.learning_rate_schedule):
-            raise ValueError("learning_rate_schedule is a function, which a file cannot hold; set it to 'constant' or 'linear'")
+        for name in ("learning_rate_schedule", "n_gibbs_steps_schedule"):
+            if callable(parameters[name]):
+                raise ValueError(f"{name} is a function, which a file cannot hold; set it to 'constant', say")
+        parameters["callbacks"] = None
         if not isinstance(self.random_state, Integral):
             parameters["random_state"] = None  # what a generator gave is kept as the seed
         return {name: _plain(value) for name, value in parameters.items()}
@@ -132,7 +142,9 @@ class RBMFiles(FittedRBM):
         offsets = Offsets(*(arrays[f"offsets.{name}"] for name in Offsets._fields)) if "offsets.visible" in arrays else None
         n_iter, seed, updates, gibbs_updates = (_validation.check_count(header[name], name, 0) for name in NUMBERS)
         chains = Chains(arrays["chains.visible"], arrays["chains.hidden"], updates)
-        _check_shapes(machine, velocity, chains, offsets)
+        ladder, chains = _ladder_of_file(arrays, header, chains)
+        activity = arrays.get("activity")
+        _check_shapes(machine, velocity, chains, offsets, activity)
         features = {"n_features_in_": machine.weights.shape[0]}
         if self.n_components != machine.weights.shape[1]:
             raise ValueError(f"n_components={self.n_components} with components_ of shape {components.shape}")
@@ -141,13 +153,14 @@ class RBMFiles(FittedRBM):
         if "feature_names_in_" in header:
             features["feature_names_in_"] = np.array(header["feature_names_in_"], dtype=object)
         return self._set_fitted(
-            contrastive_divergence.resume(machine, velocity, chains, offsets),
+            ascent.resume(machine, velocity, chains, offsets, activity, ladder),
             seed=seed,
             n_iter=n_iter,
             dtype=components.dtype,
             features=features,
             device=device.resolve("auto"),
             gibbs_updates=gibbs_updates,
+            history=_history_of_file(header),
         )
 
 
@@ -157,16 +170,48 @@ def _plain(value):
         return bool(value)
     if isinstance(value, Integral):
         return int(value)
-    return float(value) if isinstance(value, Real) else value
+    if isinstance(value, Real):
+        return float(value)
+    return [_plain(each) for each in value] if isinstance(value, list | tuple | np.ndarray) else value
 
 
-def _check_shapes(machine, velocity, chains, offsets):
+def _ladder_of_file(arrays, header, chains: Chains):
+    """Return the ladder, and all its chains; None, and the chains as they are, where there is none."""
+    if "ladder" not in header:
+        return None, chains
+    betas, accepted, rates = (arrays[f"ladder.{name}"] for name in LADDER_ARRAYS)
+    betas = _validation.check_ladder(betas)
+    rounds, adapted = _validation.check_count(header["ladder"]["rounds"], "rounds", 0), header["ladder"]["adapted"] is True
+    shapes = [(array.shape, array.dtype) for array in (accepted, rates)]
+    if shapes != [((len(betas) - 1,), np.dtype(np.float64))] * 2 or rounds >= tempering.ROUNDS:
+        raise ValueError(f"a ladder of {len(betas)} inverse temperatures with arrays of {shapes} after {rounds} rounds")
+    visible, hidden = (
+        np.concatenate([states, arrays[f"tempered.{side}"]]) for side, states in zip(SIDES, chains[:2], strict=True)
+    )
+    all_chains = Chains(visible, hidden, chains.updates)
+    if len(all_chains.visible) != len(betas) * len(chains.visible):
+        raise ValueError(f"{len(all_chains.visible)} chains for {len(betas)} inverse temperatures")
+    return tempering.Ladder(betas, accepted, rounds, rates, adapted), all_chains
+
+
+def _history_of_file(header) -> list[dict]:
+    history = header.get("history", [])
+    records = isinstance(history, list) and all(isinstance(record, dict) for record in history)
+    if not records or not all(isinstance(value, Real) for record in history for value in record.values()):
+        raise ValueError("history must be a list of records of numbers")
+    return history
+
+
+def _check_shapes(machine, velocity, chains, offsets, activity):
     n_chains = len(chains.visible)
     words = [chain.padded(n_units) // chain.WORD for n_units in machine.weights.shape]
     expected = [((n_chains, size), np.dtype(np.uint64)) for size in words]
     expected += [(array.shape, np.dtype(np.float32)) for array in machine if velocity is not None]
     expected += [(array.shape, np.dtype(np.float32)) for array in machine[1:] if offsets is not None]
-    got = [(array.shape, array.dtype) for array in (chains.visible, chains.hidden, *(velocity or ()), *(offsets or ()))]
+    expected += [(machine.hidden_bias.shape, np.dtype(np.float32))] * (activity is not None)
+    others = () if activity is None else (activity,)
+    arrays = (chains.visible, chains.hidden, *(velocity or ()), *(offsets or ()), *others)
+    got = [(array.shape, array.dtype) for array in arrays]
     if got != expected or n_chains == 0:
         raise ValueError(f"arrays of {got} where {expected} were expected")
     free = (all_free(n_units) for n_units in machine.weights.shape)

@@ -11,16 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from fastbm.chain import Purpose
 from fastbm.device import home_of, to_device
 from fastbm.estimators import _validation
 from fastbm.training import minibatches
 
 
 class Rows:
-    """Rows of an array or a sparse matrix, checked once."""
+    """Rows of an array or a sparse matrix, checked once; `weights`, 1 on the average, are what they count, None when alike."""
 
-    def __init__(self, estimator, X, *, reset: bool):
+    def __init__(self, estimator, X, sample_weight=None, *, reset: bool):
         X = _validation.check_rows(estimator, X, reset=reset, training=True)
+        self.weights = None if sample_weight is None else _validation.check_weights(sample_weight, X.shape[0])
+        self.kept: Any = None  # numbers of the rows that are not held out
         self.X, self.n_features, self.home = X, X.shape[1], home_of(X)
         self.dtype, self.binary, self.range = _float(X), None, None
 
@@ -39,14 +42,28 @@ class Rows:
             if home != "cpu":
                 self.binary, self.range = bool(((self.X == 0) | (self.X == 1)).all()), extent(self.X)
 
-    def minibatches(self, size: int) -> Iterator[tuple[Any, float]]:
-        """Yield each minibatch, and the fraction of the pass that is done before it."""
-        for index, part in enumerate(minibatches.slices(self.X.shape[0], size)):
-            yield self.X[part], index / self.count(size)
+    def hold_out(self, fraction: float, most: int, seed: int):
+        """Keep a fraction of the rows, drawn at random, out of the minibatches; return up to `most` of them."""
+        n_rows = self.X.shape[0]
+        n_out = max(1, round(fraction * n_rows))
+        if n_out >= n_rows:
+            raise ValueError(f"validation_fraction={fraction} leaves nothing of n_samples={n_rows} to train on")
+        entropy = np.random.SeedSequence(seed, spawn_key=(int(Purpose.HOLDING_OUT),))
+        order = np.random.default_rng(entropy).permutation(n_rows)
+        self.kept = np.sort(order[n_out:])
+        return self.X[to_device(order[: min(n_out, most)], self.home)]
+
+    def minibatches(self, size: int) -> Iterator[tuple[Any, Any, float]]:
+        """Yield each minibatch, its weights, and the fraction of the pass that is done before it."""
+        n_rows = self.X.shape[0] if self.kept is None else len(self.kept)
+        for index, part in enumerate(minibatches.slices(n_rows, size)):
+            weights = None if self.weights is None else self.weights[part if self.kept is None else self.kept[part]]
+            rows = self.X[part if self.kept is None else to_device(self.kept[part], home_of(self.X))]
+            yield rows, weights, index / self.count(size)
 
     def count(self, size: int) -> int:
         """Return the number of minibatches of a pass."""
-        return -(-self.X.shape[0] // size)
+        return -(-(self.X.shape[0] if self.kept is None else len(self.kept)) // size)
 
     def extent(self, rows) -> tuple[float, float]:
         """Return the smallest and the largest value."""
@@ -60,7 +77,9 @@ class Rows:
 class Batches:
     """Batches that an iterable gives, each checked when its turn comes; larger ones are cut into minibatches."""
 
-    def __init__(self, estimator, batches, *, reset: bool):
+    def __init__(self, estimator, batches, sample_weight=None, *, reset: bool):
+        if sample_weight is not None:
+            raise ValueError("sample_weight needs X as rows, but X is an iterable of batches")
         self.estimator, self.batches, self.passes = estimator, batches, 0
         iterator = iter(batches)
         first = next(iterator, None)
@@ -72,8 +91,12 @@ class Batches:
         self.once = iterator is batches
         self.rest = chained([first], iterator)
 
-    def minibatches(self, size: int) -> Iterator[tuple[Any, float]]:
-        """Yield each minibatch, and 0: how many are to come is not known."""
+    def hold_out(self, fraction: float, most: int, seed: int):
+        """Raise ValueError: batches come and go."""
+        raise ValueError("early_stopping needs X as rows, of which some can be held out, but X is an iterable of batches")
+
+    def minibatches(self, size: int) -> Iterator[tuple[Any, Any, float]]:
+        """Yield each minibatch, None for its weights, and 0: how many are to come is not known."""
         if self.passes and self.once:
             raise ValueError(
                 "X is an iterator, which gives its batches once, but fit makes more than one pass; "
@@ -82,7 +105,7 @@ class Batches:
         for number, batch in enumerate(self.batches if self.passes else self.rest):
             rows = _batch(self.estimator, batch, number, reset=False)
             for part in minibatches.slices(rows.shape[0], size):
-                yield rows[part], 0.0
+                yield rows[part], None, 0.0
         self.passes += 1
 
     @property
@@ -128,9 +151,9 @@ def extent(rows) -> tuple[float, float]:
     return float(values.min()), float(values.max())
 
 
-def of(estimator, X, *, reset: bool) -> Rows | Batches:
+def of(estimator, X, sample_weight=None, *, reset: bool) -> Rows | Batches:
     """Return the training data that `X` is; ValueError when it is none. `reset` lets the estimator note the features."""
-    return (Batches if is_batches(X) else Rows)(estimator, X, reset=reset)
+    return (Batches if is_batches(X) else Rows)(estimator, X, sample_weight, reset=reset)
 
 
 def is_batches(X) -> bool:

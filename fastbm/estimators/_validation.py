@@ -75,6 +75,28 @@ def check_finite(estimator, rows: np.ndarray) -> None:
         assert_all_finite(to_host(rows), estimator_name=type(estimator).__name__, input_name="X")
 
 
+def check_weights(sample_weight, n_samples: int) -> np.ndarray:
+    """Return what each row counts, float64 of shape (n_samples,), divided by the mean."""
+    if isinstance(sample_weight, Real):
+        sample_weight = np.full(n_samples, sample_weight)
+    weights = _as_float_array(sample_weight, "sample_weight", f"numbers of shape ({n_samples},)")
+    if weights.shape != (n_samples,):
+        raise ValueError(f"sample_weight must have shape ({n_samples},), a number for each row, got shape {weights.shape}")
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+        raise ValueError("sample_weight must be finite, not negative, and not 0 everywhere")
+    return weights / weights.mean()
+
+
+def check_ladder(betas) -> np.ndarray:
+    """Return inverse temperatures from 1 down, given as they are or by their number, which are then evenly spaced down to 0."""
+    if isinstance(betas, Integral):
+        return np.linspace(1.0, 0.0, int(betas))
+    values = _as_float_array(betas, "betas", "a number of inverse temperatures, or themselves, from 1 down")
+    if values.ndim != 1 or values.size < 2 or values[0] != 1 or not (np.diff(values) < 0).all() or not values[-1] >= 0:
+        raise ValueError(f"betas must begin at 1 and fall, at least 2 numbers down to no less than 0, got {betas!r}")
+    return values
+
+
 def resolve_seed(random_state) -> int:
     """Return the integer that seeds every stream: an int itself, a draw from a RandomState, or fresh entropy for None."""
     if random_state is None:

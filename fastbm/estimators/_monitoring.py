@@ -1,0 +1,96 @@
+"""What is looked at after each pass over the data: history, progress lines, callbacks, early stopping."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from fastbm import device
+from fastbm.evaluation.pseudo_likelihood import pseudo_likelihood
+from fastbm.training import ascent
+from fastbm.training.ascent import State
+
+SCORED_ROWS = 200
+"""Rows that the pseudo-likelihood of a pass is the mean over."""
+HELD_OUT_ROWS = 1000
+"""Rows, at the most, that early stopping scores."""
+
+
+class Monitor:
+    """Takes the notes of one call of `fit`, and says when it is to end."""
+
+    def __init__(self, estimator, data, fitted: dict[str, Any]):
+        self.estimator, self.data, self.fitted = estimator, data, fitted
+        callbacks = estimator.callbacks or ()
+        self.callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks)
+        self.held_out = None
+        if estimator.early_stopping:
+            self.held_out = data.hold_out(float(estimator.validation_fraction), HELD_OUT_ROWS, fitted["seed"])
+        self.best: State | None = None
+        self.best_score, self.passes_without_gain, self.begin = -np.inf, 0, time.perf_counter()
+
+    def after_pass(self, state: State, learning_rate: float, n_steps: int) -> bool:
+        """Add a record to the history, show it to who wants to see it; return whether training is to end."""
+        seconds, self.begin = time.perf_counter() - self.begin, time.perf_counter()
+        self.fitted["n_iter"] += 1
+        record = {"iteration": self.fitted["n_iter"], "learning_rate": learning_rate, "n_gibbs_steps": n_steps}
+        if state.ladder is not None and np.isfinite(state.ladder.rates).all():
+            record["swap_rate"] = float(state.ladder.rates.min())
+        if self.estimator.verbose or self.callbacks:
+            record["pseudo_likelihood"] = self._score(state, self.data.some(SCORED_ROWS))
+        if self.held_out is not None:
+            record["validation_score"] = self._score(state, self.held_out)
+        record["seconds"] = seconds
+        self.fitted["history"].append(record)
+        if self.estimator.verbose:
+            name = type(self.estimator).__name__
+            score = record["pseudo_likelihood"]
+            tqdm.write(f"[{name}] Iteration {record['iteration']}, pseudo-likelihood = {score:.2f}, time = {seconds:.2f}s")
+        stop = self._is_enough(state, record)
+        return self._call(state, record) or stop
+
+    def final(self, state: State) -> State:
+        """Return the state that was best on the held-out rows; without any, the last one."""
+        return state if self.best is None else ascent.resume(*_carried(self.best))
+
+    def _score(self, state: State, rows) -> float:
+        rows = device.to_device(rows, device.home_of(state.machine.weights))
+        return float(pseudo_likelihood(state.machine, rows).mean())
+
+    def _is_enough(self, state: State, record) -> bool:
+        """Note the best state; return whether there was none for `n_iter_no_change` passes."""
+        if self.held_out is None:
+            return False
+        score = record["validation_score"]
+        self.passes_without_gain = 0 if score > self.best_score + self.estimator.tol else self.passes_without_gain + 1
+        if score > self.best_score:
+            self.best_score, self.best = score, _copy(state)
+        return self.passes_without_gain >= self.estimator.n_iter_no_change
+
+    def _call(self, state: State, record) -> bool:
+        """Call the callbacks with a fitted estimator and a record; return whether one of them said True."""
+        if not self.callbacks:
+            return False
+        machine = self.estimator._snapshot(state, self.fitted)
+        answers = [callback(machine, dict(record)) for callback in self.callbacks]
+        return any(answer is True for answer in answers)
+
+
+def _carried(state: State) -> tuple:
+    return state.machine, state.velocity, state.chains, state.offsets, state.activity, state.ladder
+
+
+def _copy(state: State) -> State:
+    """Return a copy of all that training changes in place, but for what can be made anew."""
+
+    def copies(arrays):
+        return arrays and type(arrays)(*(array if isinstance(array, int) else array.copy() for array in arrays))
+
+    machine, velocity, chains, offsets, activity, ladder = _carried(state)
+    return state._replace(
+        machine=copies(machine), velocity=copies(velocity), chains=copies(chains), offsets=copies(offsets),
+        activity=None if activity is None else activity.copy(), ladder=ladder,
+    )  # fmt: skip
