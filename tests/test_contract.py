@@ -18,8 +18,14 @@ ESTIMATORS = [
     BernoulliRBM(n_components=5, n_iter=2),
     BernoulliRBM(n_components=5, n_iter=2, algorithm="cd", momentum=0.5, l2=1e-3, learning_rate_schedule="linear"),
     BernoulliRBM(n_components=5, n_iter=2, n_chains=3, n_gibbs_steps=2, l1=1e-3),
-    BernoulliRBM(n_components=5, n_iter=2, centered=True),
+    BernoulliRBM(n_components=5, n_iter=2, centered=True, sparsity_target=0.2),
+    BernoulliRBM(n_components=5, n_iter=2, algorithm="pt", betas=3, n_gibbs_steps_schedule="linear"),
+    BernoulliRBM(n_components=5, n_iter=3, early_stopping=True, learning_rate_schedule="inverse"),
 ]
+NOT_EQUIVALENT = {
+    f"check_sample_weight_equivalence_on_{kind}_data": "rows repeated make other minibatches, and use other random numbers"
+    for kind in ("dense", "sparse")
+}
 OUT_OF_REACH = {
     "test_fit_gibbs": "pins the numbers of NumPy's generator",
     "test_transform": "calls a private method",
@@ -30,7 +36,9 @@ OUT_OF_REACH = {
 def check_ids():
     for number, estimator in enumerate(ESTIMATORS):
         for made, check in estimator_checks_generator(estimator, legacy=True):
-            yield pytest.param(made, check, id=f"{number}-{getattr(check, 'func', check).__name__}")
+            name = getattr(check, "func", check).__name__
+            marks = [pytest.mark.xfail(reason=NOT_EQUIVALENT[name], strict=True)] if name in NOT_EQUIVALENT else []
+            yield pytest.param(made, check, id=f"{number}-{name}", marks=marks)
 
 
 @pytest.mark.filterwarnings("ignore")  # scikit-learn's checks feed values outside [0, 1]

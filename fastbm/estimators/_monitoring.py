@@ -26,6 +26,9 @@ class Monitor:
         self.estimator, self.data, self.fitted = estimator, data, fitted
         callbacks = estimator.callbacks or ()
         self.callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks)
+        for index, callback in enumerate(self.callbacks):
+            if not callable(callback):
+                raise ValueError(f"callbacks[{index}] must be callable, got {callback!r}")
         self.held_out = None
         if estimator.early_stopping:
             self.held_out = data.hold_out(float(estimator.validation_fraction), HELD_OUT_ROWS, fitted["seed"])
@@ -57,6 +60,7 @@ class Monitor:
         return state if self.best is None else ascent.resume(*_carried(self.best))
 
     def _score(self, state: State, rows) -> float:
+        rows = rows.toarray() if hasattr(rows, "toarray") else rows
         rows = device.to_device(rows, device.home_of(state.machine.weights))
         return float(pseudo_likelihood(state.machine, rows).mean())
 

@@ -51,6 +51,10 @@ class Rows:
         entropy = np.random.SeedSequence(seed, spawn_key=(int(Purpose.HOLDING_OUT),))
         order = np.random.default_rng(entropy).permutation(n_rows)
         self.kept = np.sort(order[n_out:])
+        if self.weights is not None and not self.weights[self.kept].any():
+            raise ValueError("sample_weight is 0 in all rows that are not held out")
+        if self.weights is not None:
+            self.weights /= self.weights[self.kept].mean()
         return self.X[to_device(order[: min(n_out, most)], self.home)]
 
     def minibatches(self, size: int) -> Iterator[tuple[Any, Any, float]]:

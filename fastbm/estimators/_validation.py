@@ -83,7 +83,7 @@ def check_weights(sample_weight, n_samples: int) -> np.ndarray:
     if weights.shape != (n_samples,):
         raise ValueError(f"sample_weight must have shape ({n_samples},), a number for each row, got shape {weights.shape}")
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
-        raise ValueError("sample_weight must be finite, not negative, and not 0 everywhere")
+        raise ValueError("sample_weight must be finite, not negative, and not zero everywhere")
     return weights / weights.mean()
 
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastbm import chain, kernels
-from fastbm.device import aligned_zeros, namespace
+from fastbm.device import aligned_zeros, home_of, namespace, to_device
 from fastbm.machines import rbm
 from fastbm.machines.rbm import RBM, Chains, RoundedRBM
 from fastbm.training import minibatches, optimizers
@@ -152,7 +152,7 @@ def step(
         Whether the gradient is centred; offsets start at the mean states of the first minibatch.
     sparsity_target : float, optional
         The activity that hidden units are pulled to, by the gradient of `sparsity_cost` times the cross-entropy between them.
-    weights : array of shape (n_rows,), float32, optional
+    weights : ndarray of shape (n_rows,), optional
         What each row counts, 1 on the average over the data. The data's statistics are averaged by them, and the step is as
         long as their mean says, so that its expectation is the step of the weighted data.
 
@@ -187,7 +187,7 @@ def step(
     return State(machine, exact, velocity, chains, space, offsets, activity, state.ladder), info
 
 
-def _factors(space: Space, n_rows: int, n_means: int, weights):
+def _factors(space: Space, n_rows: int, n_means: int, weights: np.ndarray | None):
     """Return the factors of the rows and of the chains, and what a step is multiplied by."""
     factors, share = space.factors[:n_means], 1.0
     factors[:n_rows], factors[n_rows:] = 1 / n_rows, -1 / (n_means - n_rows)
@@ -195,7 +195,7 @@ def _factors(space: Space, n_rows: int, n_means: int, weights):
         total = float(weights.sum(dtype=np.float64))
         share = total / n_rows
         if total > 0:
-            factors[:n_rows] = weights / total
+            factors[:n_rows] = to_device((weights / total).astype(np.float32), home_of(factors))
     return factors, share
 
 
