@@ -125,6 +125,38 @@ def plot_samples(samples, *, image_shape=None, title="samples", ax=None):
     return plot_images(samples, image_shape=image_shape, title=title, ax=ax)
 
 
+def plot_history(machine, *, ax=None):
+    """Draw the scores that training noted: of training rows, of held-out rows, against the number of the pass.
+
+    Parameters
+    ----------
+    machine : BernoulliRBM
+        Fitted with callbacks, `verbose` or `early_stopping`, one of which scores are noted for.
+    ax : matplotlib Axes, default=None
+
+    Returns
+    -------
+    ax : matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        When no score was noted.
+    """
+    names = {"pseudo_likelihood": "training rows", "validation_score": "held-out rows"}
+    curves = {name: [(record["iteration"], record[name]) for record in machine.history_ if name in record] for name in names}
+    if not any(curves.values()):
+        raise ValueError("history_ has no scores; fit with early_stopping=True, verbose=1 or callbacks")
+    ax = _figure(figsize=(5, 3.5)).gca() if ax is None else ax
+    for name, points in curves.items():
+        if points:
+            ax.plot(*zip(*points, strict=True), label=names[name])
+    ax.set_xlabel("pass over the data")
+    ax.set_ylabel("pseudo-likelihood, nats a case")
+    ax.legend()
+    return ax
+
+
 def plot_machine(machine, X, samples, *, image_shape=None, title="samples"):
     """Draw the weights of a machine, reconstructions of `X`, and samples, on one page.
 

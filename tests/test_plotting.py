@@ -82,3 +82,18 @@ def test_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match="pip install matplotlib"):
         plotting.plot_images(np.zeros((1, 64)))
+
+
+def test_history_has_a_curve_for_each_score(digits):
+    machine = BernoulliRBM(5, n_iter=3, early_stopping=True, callbacks=lambda machine, record: None).fit(digits[0])
+    ax = plotting.plot_history(machine)
+    for line, name in zip(ax.lines, ("pseudo_likelihood", "validation_score"), strict=True):
+        np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3])
+        np.testing.assert_array_equal(line.get_ydata(), [record[name] for record in machine.history_])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["training rows", "held-out rows"]
+    assert len(plotting.plot_history(machine.set_params(callbacks=None).fit(digits[0])).lines) == 1
+
+
+def test_history_without_scores(machine):
+    with pytest.raises(ValueError, match="history_ has no scores; fit with early_stopping=True"):
+        plotting.plot_history(machine)

@@ -1,4 +1,4 @@
-"""README: its Python examples run, in their order, and its commands are the ones that are promised."""
+"""README and the pages of docs: their Python examples run, in their order, and the commands are the ones that are promised."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, *sorted(page for page in (ROOT / "docs").glob("*.md") if "```python" in page.read_text(encoding="utf-8"))]
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 COMMANDS = [
     'python3 -m venv .venv && .venv/bin/pip install ".[plot]" && .venv/bin/python -m fastbm demo',
@@ -25,17 +27,18 @@ def test_blocks_are_found_where_they_stand():
     assert python_blocks(text) == ["\n\na = 1\n", "\n" * 8 + "b = 2\n"]
 
 
-def test_the_python_blocks_run(tmp_path, monkeypatch, request):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_python_blocks_run(page, tmp_path, monkeypatch, request):
     """Those for a GPU on one, or on its stand-in; they are skipped where there is neither."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
-    blocks = python_blocks(README.read_text(encoding="utf-8"))
-    assert blocks, "README.md has no ```python block"
+    blocks = python_blocks(page.read_text(encoding="utf-8"))
+    assert blocks, f"{page.name} has no ```python block"
     names = {"__name__": "__main__"}
     for block in sorted(blocks, key=lambda block: "cuda" in block):
         if "cuda" in block:
             request.getfixturevalue("gpu")
-        exec(compile(block, str(README), "exec", dont_inherit=True), names)
+        exec(compile(block, str(page), "exec", dont_inherit=True), names)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
