@@ -234,7 +234,24 @@ class TestFakeCupy:
         assert cupy.asarray(moved) is moved
         np.testing.assert_array_equal(cupy.asnumpy(moved), np.ones((2, 3)))
         assert float(moved.sum()) == 6
-        assert count == {"to_device": 1, "to_host": 1, "scalars": 1}
+        assert count == {"to_device": 1, "to_host": 1, "scalars": 1, "launches": 1}
+
+    @pytest.mark.parametrize(
+        ("operation", "n_launches"),
+        [
+            (lambda xp, x: x[1:, :2].T.reshape(-1, 1).view(xp.int32), 0), (lambda xp, x: x.T.reshape(-1), 1),
+            (lambda xp, x: xp.ascontiguousarray(x), 0), (lambda xp, x: xp.ascontiguousarray(x.T), 1),
+            (lambda xp, x: x.astype(xp.float32, copy=False), 0), (lambda xp, x: x.astype(xp.float64), 1),
+            (lambda xp, x: xp.empty((2, 2)), 0), (lambda xp, x: (xp.zeros(2), xp.ones(2), xp.full(2, 3)), 3),
+            (lambda xp, x: operator.iadd(x, 1), 1), (lambda xp, x: x * 2 + x, 2), (lambda xp, x: x.fill(0), 1),
+            (lambda xp, x: operator.setitem(x, 0, 1), 1), (lambda xp, x: xp.exp(x).sum(axis=0), 2),
+            (lambda xp, x: xp.matmul(x, x.T, out=xp.empty((2, 2), xp.float32)), 1), (lambda xp, x: x[x > 2], 2),
+        ],
+    )  # fmt: skip
+    def test_launches_are_counted(self, cupy, numbers, count, operation, n_launches):
+        count.clear()
+        operation(cupy, numbers)
+        assert count.get("launches", 0) == n_launches
 
     @pytest.mark.parametrize(
         "mix",

@@ -12,6 +12,7 @@ from gpu_without_gpu import host, nvrtc
 
 from fastbm import chain, kernels
 from fastbm.kernels import pseudo_likelihood_cpu
+from fastbm.training import optimizers
 
 FOLDER = Path(kernels.__file__).parent
 SOURCES = sorted(path.stem for path in FOLDER.glob("*.cu"))
@@ -23,8 +24,10 @@ pytestmark = pytest.mark.gpu
 
 
 def source(name: str) -> str:
-    header = (FOLDER / "chain.cuh").read_text()
-    return (FOLDER / f"{name}.cu").read_text().replace('#include "chain.cuh"', header)
+    text = (FOLDER / f"{name}.cu").read_text()
+    for header in FOLDER.glob("*.cuh"):
+        text = text.replace(f'#include "{header.name}"', header.read_text())
+    return text
 
 
 @pytest.fixture(params=WAYS)
@@ -33,6 +36,17 @@ def gpu_way(request, gpu, monkeypatch):
     from fastbm.kernels import gibbs_gpu
 
     monkeypatch.setattr(gibbs_gpu, "way", lambda *arguments: request.param)
+    return request.param
+
+
+@pytest.fixture(params=["sums", "products", "tiles"])
+def phases_way(request, gpu, monkeypatch):
+    """Every way of `phases` on a GPU, whatever the number of rows and chains; and products of a few of them at a time."""
+    from fastbm.kernels import limbs_gpu, phases_gpu
+
+    monkeypatch.setattr(phases_gpu, "by_products", lambda *arguments: request.param != "sums")
+    if request.param == "tiles":
+        monkeypatch.setattr(limbs_gpu, "CHAINS_AT_A_TIME", 4)
     return request.param
 
 
@@ -47,6 +61,13 @@ def put(gpu, value):
 
 def get(value):
     return tuple(map(get, value)) if isinstance(value, tuple | list) else value.get()
+
+
+def limbs_of(to_hidden, to_visible):
+    from fastbm.kernels import limbs_gpu
+
+    (visible_words, hidden_words) = (width.shape[1] // 64 for width in (to_visible, to_hidden))
+    return (limbs_gpu.split(to_hidden, visible_words),), (limbs_gpu.split(to_visible, hidden_words),)
 
 
 class TestSources:
@@ -231,24 +252,100 @@ class TestOthers:
         before, loose = arguments["layers"][1], arguments["free"][1]
         np.testing.assert_array_equal(hidden.get(), (drawn & loose) | (before & ~loose))
 
+    @pytest.mark.parametrize(("n_rows", "n_chains"), [(5, 9), (0, 3), (9, 1)])
     @pytest.mark.parametrize("size", SIZES)
-    def test_phases_equal_the_reference(self, gpu, size):
-        arguments, exponent = naive.random_arguments(size, 9)
-        rows = chain.pack(np.random.default_rng(1).random((5, size[0])) < 0.3)
-        numbers = {"exponent": exponent, "key": KEY, "first_chain": 0, "start": 3, "stop": 5}
-        visible, hidden = naive.run(chain.gibbs, arguments, **numbers)
-        states = chain.unpack(np.concatenate([rows, visible]), size[0], np.float64)
-        inputs = (states @ arguments["up"][0]).astype(np.int32)
-        expected = chain.mean(chain.logit(inputs, arguments["biases"][1], arguments["beta"], exponent))
-        width = arguments["biases"][1].size
-        got = put(gpu, arguments)
-        means = gpu.zeros((14, width + 16), gpu.float32)
-        kernels.phases(
-            put(gpu, rows), *got["layers"], means, *got["up"], *got["down"], *got["biases"], *got["free"], {},
-            exponent=exponent, key=KEY, update=3,
-        )  # fmt: skip
-        np.testing.assert_equal(get(got["layers"]), (visible, hidden))
-        np.testing.assert_array_equal(means.get()[:, :width], expected)
+    def test_phases_equal_the_reference(self, gpu, size, n_rows, n_chains, phases_way):
+        arguments, exponent = naive.random_arguments(size, n_chains)
+        rows, tables = chain.pack(np.random.default_rng(1).random((n_rows, size[0])) < 0.3), {}
+        for update in (3, 2**32 - 1):
+            numbers = {"exponent": exponent, "key": KEY, "first_chain": 0, "start": update, "stop": update + 2}
+            visible, hidden = naive.run(chain.gibbs, arguments, **numbers)
+            states = chain.unpack(np.concatenate([rows, visible]), size[0], np.float64)
+            inputs = (states @ arguments["up"][0]).astype(np.int32)
+            expected = chain.mean(chain.logit(inputs, arguments["biases"][1], arguments["beta"], exponent))
+            width = arguments["biases"][1].size
+            got = put(gpu, arguments | {"layers": tuple(states.copy() for states in arguments["layers"])})
+            means = gpu.zeros((n_rows + n_chains, width + 16), gpu.float32)
+            kernels.phases(
+                put(gpu, rows), *got["layers"], means, *got["up"], *got["down"], *got["biases"], *got["free"], tables,
+                exponent=exponent, key=KEY, update=update,
+            )  # fmt: skip
+            np.testing.assert_equal(get(got["layers"]), (visible, hidden))
+            np.testing.assert_array_equal(means.get()[:, :width], expected)
+            assert not means.get()[:, width:].any()
+        assert ("limbs" in tables) == (phases_way != "sums")
+
+    def test_products_go_on_where_learning_has_made_limbs(self, gpu, monkeypatch):
+        from fastbm.kernels import gibbs_gpu, limbs_gpu
+
+        monkeypatch.setattr(gibbs_gpu, "CHAINS_WORTH_A_PRODUCT", 3)
+        monkeypatch.setattr(gibbs_gpu, "sweep", None)
+        arguments, exponent = naive.random_arguments((33, 17), 3)
+        tables = {}
+        limbs_gpu.of(tables, arguments["layers"], *(put(gpu, arguments[name]) for name in ("up", "down")))
+        TestGibbs.assert_same_chain(gpu, arguments, exponent, tables, start=1, stop=3)
+
+    def test_by_products_or_by_sums(self, gpu):
+        from fastbm.kernels import phases_gpu
+
+        def chosen(n_rows, n_chains, n_words):
+            return phases_gpu.by_products(*(np.empty((n, words), np.uint64) for n, words in zip(
+                (n_rows, n_chains, n_chains), (n_words, n_words, 8), strict=True
+            )))  # fmt: skip
+
+        assert chosen(1000, 1000, 13)
+        assert not chosen(10, 10, 13)
+        assert not chosen(1000, 1000, 300)
+
+    @pytest.mark.parametrize("momentum", [0.0, 0.5])
+    @pytest.mark.parametrize("size", SIZES)
+    def test_biases_take_the_steps_of_the_formula(self, gpu, size, momentum):
+        rng = np.random.default_rng(0)
+        biases, gradients, velocities = ([rng.normal(size=n).astype(np.float32) for n in size] for _ in range(3))
+        copies, rates = [np.zeros(chain.padded(n), np.float32) for n in size], {"learning_rate": 0.3, "momentum": momentum}
+        velocities = velocities if momentum else [velocity[:0] for velocity in velocities]
+        given = [array.copy() for array in (*biases, *gradients, *velocities, *copies)]
+        there = put(gpu, given)
+        kernels.step_biases(*given, **rates)
+        kernels.step_biases(*there, **rates)
+        for k in range(2):
+            optimizers.step(biases[k], gradients[k], velocities[k] if momentum else None, **rates)
+        expected = [*biases, *map(naive.pad, biases)]
+        for got in (given, get(there)):
+            np.testing.assert_equal([*got[:2], *got[6:]], expected)
+            np.testing.assert_equal(got[4:6], velocities)
+
+    @pytest.mark.parametrize("factor", [1000.0, 3.0, 1.001, 0.999, 0.3, 1e-3])
+    def test_an_ascent_across_borders_of_the_exponent(self, gpu, factor):
+        """By decay of a negative strength; the largest sum lies just inside a border, or just outside, before."""
+        from test_learning_kernels import Learner
+
+        for border in (1.0005, 0.9995):
+            learner = Learner((130, 65), 5, 5)
+            magnitudes = np.abs(learner.weights)
+            learner.weights *= np.float32(32 * border / max(magnitudes.sum(axis=0).max(), magnitudes.sum(axis=1).max()))
+            learner.round()
+            learner.means[:] = 0
+            weights = learner.expected(learning_rate=1.0, l2=1 - factor)[0]
+            arrays = [learner.weights, learner.velocity, learner.to_hidden, learner.to_visible, *learner.gradients]
+            arrays += [*learner.offsets, learner.rows, learner.grey, chain.pack(learner.chains), learner.means, learner.factors]
+            arrays = put(gpu, arrays)
+            numbers = learner.rates | {"learning_rate": 1.0, "l2": 1 - factor}
+            exponent = kernels.ascend(*arrays, {}, exponent=learner.exponent, both=False, **numbers)
+            np.testing.assert_array_equal(arrays[0].get(), weights)
+            rounded, expected = chain.round_couplings(weights)
+            assert exponent == expected
+            np.testing.assert_equal(get(arrays[2:4]), [naive.pad(rounded), naive.pad(rounded.T)])
+
+    def test_what_could_not_be_rounded_once_is_not_forgotten(self, gpu):
+        weights, both = gpu.zeros((33, 17), gpu.float32), [gpu.zeros((33, 64), gpu.int32), gpu.zeros((17, 64), gpu.int32)]
+        weights[3, 4] = np.inf
+        exponent = kernels.round_couplings(weights, *both, guess=20)
+        weights[3, 4] = 0.0
+        for _ in range(2):
+            exponent = kernels.round_couplings(weights, *both, guess=exponent)
+        with pytest.raises(ValueError, match="NaN"):
+            kernels.check_exponent(exponent, weights)
 
     @pytest.mark.parametrize("centered", [False, True])
     @pytest.mark.parametrize("momentum", [0.0, 0.5])
@@ -263,9 +360,11 @@ class TestOthers:
         weights, velocity, *gradients, offsets = learner.expected(**numbers)
         arrays = [learner.weights, learner.velocity, learner.to_hidden, learner.to_visible, *learner.gradients]
         arrays += [*learner.offsets, learner.rows, learner.grey, chain.pack(learner.chains), learner.means, learner.factors]
-        tables, arrays = {"limbs": "stale"}, put(gpu, arrays)
+        arrays = put(gpu, arrays)
+        tables = {"limbs": limbs_of(*arrays[2:4])} | {"other": "stale"} if momentum else {"other": "stale"}
         exponent = kernels.ascend(*arrays, tables, exponent=learner.exponent, both=True, **numbers)
-        assert not tables
+        assert set(tables) == ({"limbs"} if momentum else set())
+        np.testing.assert_equal(get(tables.get("limbs", ())), get(limbs_of(*arrays[2:4]) if momentum else ()))
         got = get(arrays)
         np.testing.assert_allclose(got[0], weights, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(got[4], gradients[0], rtol=1e-4, atol=1e-5)

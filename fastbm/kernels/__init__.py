@@ -157,6 +157,21 @@ def ascend(
     )  # fmt: skip
 
 
+def step_biases(
+    visible_bias, hidden_bias, visible_gradient, hidden_gradient, visible_velocity, hidden_velocity, visible_copy, hidden_copy,
+    *, learning_rate, momentum,
+):  # fmt: skip
+    """Move both biases up their gradients, in place, and copy them to where they are sampled from.
+
+    velocity ← momentum · velocity + learning_rate · gradient, and bias ← bias + velocity. Velocities are of size 0 where there is
+    no momentum; copies are at least as long as the biases; all are float32. Reference: ``training.optimizers.step``.
+    """
+    _for(visible_bias, "biases").step_biases(
+        visible_bias, hidden_bias, visible_gradient, hidden_gradient, visible_velocity, hidden_velocity, visible_copy,
+        hidden_copy, learning_rate=learning_rate, momentum=momentum,
+    )  # fmt: skip
+
+
 def flip_ratios(rows, off, on, factors, out, *, stride):
     """Write log prod_j (q_j + p_j f_ji) for every row and unit i of `rows`, with p and q exchanged where the unit is on.
 

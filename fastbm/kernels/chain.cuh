@@ -100,3 +100,26 @@ static __device__ __forceinline__ u64 store_word(
     u64 drawn = join_fours(fours), loose = free_units[row % n_free * n_words + word], *place = states + row * n_words + word;
     return *place = (drawn & loose) | (*place & ~loose);
 }
+
+// Limbs, see limbs_gpu.py: numbers of 11 bits with a sign, as halves, which hold them exactly.
+
+static __device__ __forceinline__ unsigned short half_of(u64 bit) { return (unsigned short)(bit ? 0x3C00 : 0); }
+
+static __device__ __forceinline__ unsigned short half_of_int(int value) {
+    u32 bits = (u32)__float_as_int((float)value);
+    return value == 0 ? 0 : (unsigned short)((bits >> 16 & 0x8000) | (((bits >> 23 & 0xFF) - 112) << 10) | (bits >> 13 & 0x3FF));
+}
+
+// Write the three limbs of a coupling, the lowest first, `width` from one to the next.
+static __device__ __forceinline__ void write_limbs(unsigned short* limbs, int coupling, long long row, int column, int width) {
+    for (int k = 0; k < 3; ++k) {
+        int limb = ((coupling + 1024) & 2047) - 1024;
+        limbs[(row * 3 + k) * width + column] = half_of_int(limb);
+        coupling = (coupling - limb) >> 11;
+    }
+}
+
+// Join four units' sums of limbs to their inputs.
+static __device__ __forceinline__ void join_limbs(int sums[4], const float* row, int width, int unit) {
+    for (int k = unit; k < unit + 4; ++k) sums[k - unit] = (int)row[k] + 2048 * ((int)row[width + k] + 2048 * (int)row[2 * width + k]);
+}

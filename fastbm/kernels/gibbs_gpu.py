@@ -4,7 +4,7 @@ import cupy
 import numpy as np
 
 from fastbm.kernels import limbs_gpu
-from fastbm.kernels.cuda_gpu import function, launch, on_device
+from fastbm.kernels.cuda_gpu import constant, function, launch, on_device
 
 CHAINS_WORTH_A_PRODUCT = 512
 """Chains from which on a product of matrices is taken to be faster than sums of the couplings of the units that are on."""
@@ -21,18 +21,14 @@ def gibbs(layers, up, down, biases, beta, free, tables, *, exponent, key, first_
         return
     numbers = {"exponent": on_device(exponent), "key": key, "first_chain": first_chain, "start": start, "stop": stop}
     chosen = way(layers, up, down, stop - start)
+    if chosen == "sums" and "limbs" in tables and layers[0].shape[0] >= CHAINS_WORTH_A_PRODUCT:
+        chosen = "products"  # learning has made them, and rewrites them
     if chosen == "shared":
         _sweep_shared(layers, up, down, biases, beta, free, **numbers)
     elif chosen == "products":
-        if "limbs" not in tables:
-            tables["limbs"] = (
-                tuple(limbs_gpu.split(between, layers[k].shape[1]) for k, between in enumerate(up)),
-                tuple(limbs_gpu.split(between, layers[k + 1].shape[1]) for k, between in enumerate(down)),
-            )
-        of_up, of_down = tables["limbs"]
-        limbs_gpu.run(layers, of_up, of_down, biases, beta, free, **numbers)
+        limbs_gpu.run(layers, *limbs_gpu.of(tables, layers, up, down), biases, beta, free, **numbers)
     else:
-        _sweep(layers, up, down, biases, beta, free, **numbers)
+        sweep(layers, up, down, biases, beta, free, **numbers)
 
 
 def way(layers, up, down, n_updates: int) -> str:
@@ -51,9 +47,9 @@ def _shared_memory() -> int:
     return cupy.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]
 
 
-def _sweep(layers, up, down, biases, beta, free, *, exponent, key, first_chain, start, stop):
+def sweep(layers, up, down, biases, beta, free, *, exponent, key, first_chain, start, stop):
     """One launch for each layer of each block update; couplings come from memory."""
-    n_chains, none, no_couplings = layers[0].shape[0], cupy.empty((1, 1), cupy.uint64), cupy.empty((1, 1), cupy.int32)
+    n_chains, none, no_couplings = layers[0].shape[0], constant(0, "uint64"), constant(0, "int32")
     for update in range(start, stop):
         for layer in range(1 - update % 2, len(layers), 2):
             below, above = layer > 0, layer + 1 < len(layers)

@@ -19,11 +19,17 @@ extern "C" __global__ void infer(
     }
 }
 
-extern "C" __global__ void means_of(const float* logits, float* means, int n_rows, int width, int logits_width, int means_width) {
+// Logits and means from sums (n_rows, n_units) of real numbers; the means last, for they may be written over the logits.
+extern "C" __global__ void grey_means(
+    const float* inputs, const float* bias, float* logits, float* means, int n_rows, int n_units, int width, int logits_width,
+    int means_width
+) {
     long long item = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (item >= (long long)n_rows * width) return;
     long long row = item / width, unit = item % width;
-    means[row * means_width + unit] = mean_of(logits[row * logits_width + unit]);
+    float logit = (unit < n_units ? inputs[row * n_units + unit] : 0.0f) + bias[unit];
+    logits[row * logits_width + unit] = logit;
+    means[row * means_width + unit] = mean_of(logit);
 }
 
 extern "C" __global__ void draw(

@@ -1,12 +1,16 @@
 // What goes before and after an exact matrix product: states as halves 0 and 1, and limbs joined to inputs, drawn from.
 #include "chain.cuh"
 
-static __device__ __forceinline__ unsigned short half_of(u32 bit) { return (unsigned short)(bit ? 0x3C00 : 0); }
+// The limbs of int32 couplings (n_from, width): halves, (n_from or more, 3 * width).
+extern "C" __global__ void split(const int* couplings, unsigned short* limbs, int n_from, int width) {
+    long long item = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (item < (long long)n_from * width) write_limbs(limbs, couplings[item], item / width, (int)(item % width), width);
+}
 
 extern "C" __global__ void expand(const u64* states, unsigned short* halves, int n_rows, int n_words) {
     long long item = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (item >= 64LL * n_rows * n_words) return;
-    halves[item] = half_of((u32)(states[item / 64] >> (item % 64)) & 1);
+    halves[item] = half_of(states[item / 64] >> (item % 64) & 1);
 }
 
 // One block update of one layer. `sums` are (n_chains, 3 * 64 * n_words): sums of limbs, the lowest first, in base 2048.
@@ -18,11 +22,8 @@ extern "C" __global__ void draw_from_limbs(
     long long item = (long long)blockIdx.x * blockDim.x + threadIdx.x, n_groups = 16 * n_words;
     long long chain = item / n_groups, group = item % n_groups;
     if (chain < n_chains) {
-        int width = 64 * n_words, joined[4];
-        const float* row = sums + chain * 3 * width + 4 * group;
-        for (int k = 0; k < 4; ++k) {
-            joined[k] = (int)row[k] + 2048 * ((int)row[width + k] + 2048 * (int)row[2 * width + k]);
-        }
+        int joined[4];
+        join_limbs(joined, sums + chain * 192 * n_words, 64 * n_words, 4 * (int)group);
         fours[threadIdx.x] = (u8)draw_four(
             joined, bias, scale_of(exponent), beta[chain % n_betas], (int)group, first_chain + (u32)chain, sweep, block, key0, key1
         );
@@ -30,6 +31,6 @@ extern "C" __global__ void draw_from_limbs(
     __syncthreads();
     if (chain < n_chains && threadIdx.x % 16 == 0) {
         u64 state = store_word(states, fours + threadIdx.x, free_units, chain, (int)group / 16, n_words, n_free);
-        for (int k = 0; k < 64; ++k) halves[4 * item + k] = half_of((u32)(state >> k) & 1);
+        for (int k = 0; k < 64; ++k) halves[4 * item + k] = half_of(state >> k & 1);
     }
 }

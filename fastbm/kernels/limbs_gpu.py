@@ -7,8 +7,8 @@ draws: two launches for each layer next to the one that is drawn, less one.
 
 import cupy
 import numpy as np
-from cupy_backends.cuda.libs import cublas
 
+from fastbm.kernels import products_gpu
 from fastbm.kernels.cuda_gpu import launch
 
 BASE, N_LIMBS = 2048, 3
@@ -22,12 +22,18 @@ def split(couplings, n_words: int):
     """Return the limbs of int32 `couplings` (n_from, width), the lowest first: float16, shape (64 n_words, 3 width)."""
     n_from, width = couplings.shape
     limbs = cupy.zeros((64 * n_words, N_LIMBS * width), cupy.float16)
-    rest = couplings
-    for k in range(N_LIMBS):
-        limb = ((rest + BASE // 2) & (BASE - 1)) - BASE // 2
-        limbs[:n_from, k * width : (k + 1) * width] = limb.astype(cupy.float16)
-        rest = (rest - limb) >> 11
+    launch("limbs", "split", couplings.size, couplings, limbs.view(cupy.uint16), n_from, width)
     return limbs
+
+
+def of(tables, layers, up, down):
+    """Return the limbs of couplings, up and down, as `tables` keeps them, or has from now on."""
+    if "limbs" not in tables:
+        tables["limbs"] = (
+            tuple(split(between, layers[k].shape[1]) for k, between in enumerate(up)),
+            tuple(split(between, layers[k + 1].shape[1]) for k, between in enumerate(down)),
+        )
+    return tables["limbs"]
 
 
 def run(layers, up, down, biases, beta, free, *, exponent, key, first_chain, start, stop):
@@ -55,27 +61,19 @@ def _run_some(layers, up, down, biases, beta, free, exponent, key, first_chain, 
     for update in range(start, stop):
         for layer in range(1 - update % 2, len(layers), 2):
             if layer > 0:
-                _multiply(halves[layer - 1], up[layer - 1], sums[layer], add=False)
+                products_gpu.multiply(halves[layer - 1], up[layer - 1], sums[layer])
             if layer + 1 < len(layers):
-                _multiply(halves[layer + 1], down[layer], sums[layer], add=layer > 0)
-            n_words = layers[layer].shape[1]
-            launch(
-                "limbs", "draw_from_limbs", 16 * n_chains * n_words, layers[layer], halves[layer].view(cupy.uint16),
-                sums[layer], biases[layer], beta, free[layer], exponent, *key, np.uint32(first_chain & 0xFFFFFFFF),
-                np.uint32(update >> 1), np.uint32(layer ^ 1), n_chains, n_words, beta.size, free[layer].shape[0],
-                bytes_a_thread=1,
+                products_gpu.multiply(halves[layer + 1], down[layer], sums[layer], add=layer > 0)
+            draw_units(
+                layers[layer], halves[layer], sums[layer], biases[layer], beta, free[layer], exponent, *key,
+                np.uint32(first_chain & 0xFFFFFFFF), np.uint32(update >> 1), np.uint32(layer ^ 1),
             )  # fmt: skip
 
 
-def _multiply(states, limbs, sums, *, add: bool) -> None:
-    """sums ← states @ limbs, or that added: float16 into float32, rows that lie one behind the other."""
-    (n_rows, n_inner), n_columns = states.shape, limbs.shape[1]
-    one, kept = np.ones(1, np.float32), np.full(1, add, np.float32)
-    handle = cupy.cuda.device.get_cublas_handle()
-    cublas.setPointerMode(handle, cublas.CUBLAS_POINTER_MODE_HOST)
-    cublas.gemmEx(  # of the transposes, because cuBLAS counts by columns
-        handle, cublas.CUBLAS_OP_N, cublas.CUBLAS_OP_N, n_columns, n_rows, n_inner, one.ctypes.data,
-        limbs.data.ptr, cupy.cuda.runtime.CUDA_R_16F, n_columns, states.data.ptr, cupy.cuda.runtime.CUDA_R_16F, n_inner,
-        kept.ctypes.data, sums.data.ptr, cupy.cuda.runtime.CUDA_R_32F, n_columns, cublas.CUBLAS_COMPUTE_32F,
-        cublas.CUBLAS_GEMM_DEFAULT,
+def draw_units(states, halves, sums, bias, beta, free, exponent, *counters) -> None:
+    """Draw packed states, and write them as halves, from their sums of limbs; `counters` are key, first chain, sweep, block."""
+    n_chains, n_words = states.shape
+    launch(
+        "limbs", "draw_from_limbs", 16 * n_chains * n_words, states, halves.view(cupy.uint16), sums, bias, beta, free, exponent,
+        *counters, n_chains, n_words, beta.size, free.shape[0], bytes_a_thread=1,
     )  # fmt: skip

@@ -5,12 +5,22 @@ import cupy
 from fastbm.kernels.cuda_gpu import launch
 
 
+class Answer:
+    """Whether no word of packed states stands for a number but 0 and 1; asked for, it waits for the GPU."""
+
+    def __init__(self, others):
+        self._others = others
+
+    def __bool__(self):
+        return not self._others.any()
+
+
 def pack(rows, out):
     n_rows, n_words = out.shape
-    binary = cupy.ones(1, cupy.int32)
+    others = cupy.empty(out.shape, cupy.uint8)
     name = "pack_float" if rows.dtype == cupy.float32 else "pack_double"
-    launch("packing", name, n_rows * n_words, rows, out, binary, n_rows, rows.shape[1], n_words)
-    return binary[0] != 0
+    launch("packing", name, n_rows * n_words, rows, out, others, n_rows, rows.shape[1], n_words)
+    return Answer(others)
 
 
 def unpack(states, n_units, dtype):

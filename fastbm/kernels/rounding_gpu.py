@@ -3,10 +3,14 @@
 import cupy
 
 from fastbm import chain
-from fastbm.kernels.cuda_gpu import THREADS, launch, on_device
+from fastbm.kernels.cuda_gpu import constant, launch, on_device
 
-CANDIDATES = 3
-"""Exponents that are tried: as many as in rounding.cu."""
+TILE, TILE_THREADS, ROWS_OF_NOTES = 64, 256, 18
+"""As in tile.cuh."""
+TILE_BYTES = TILE * (TILE + 1) * 4 // TILE_THREADS
+"""Shared memory for a tile of float32 or int32, in bytes a thread."""
+SETTLERS = 1024
+"""Threads of the block that settles the exponent."""
 NOT_FINITE = -2
 """What stands for the exponent where weights are not finite; other negative numbers say that they are too large."""
 
@@ -14,20 +18,48 @@ NOT_FINITE = -2
 def round_couplings(weights, to_hidden, to_visible, *, guess):
     """See the contract; the exponent is an array of one number, negative where `check_exponent` would raise.
 
-    A guess does not help, but when it is the last exponent, as an array, and negative, it stays.
+    A guess that is the last exponent, as an array, and negative, stays.
     """
-    (n_visible, n_hidden), kind = weights.shape, "float" if weights.dtype == cupy.float32 else "double"
-    n_units, sizes = n_visible + n_hidden, weights.shape
-    sums, roundings = cupy.empty(n_units, cupy.float64), cupy.empty((CANDIDATES, n_units), cupy.int64)
-    exponent, previous = cupy.empty(1, cupy.int32), on_device(0 if guess is None else guess)
-    launch("rounding", f"sums_{kind}", n_units, weights, sums, *sizes)
-    launch("rounding", "first_exponent", THREADS, sums, previous, exponent, n_units, max(sizes), bytes_a_thread=8)
-    roundings.fill(0)
-    launch("rounding", f"roundings_{kind}", n_units, weights, exponent, roundings, *sizes)
-    launch("rounding", "settle_exponent", THREADS, roundings, exponent, n_units, bytes_a_thread=4)
-    widths = to_hidden.shape[1], to_visible.shape[1]
-    launch("rounding", f"round_{kind}", weights.size, weights, exponent, to_hidden, to_visible, *sizes, *widths)
+    kind, exponent, notes = _kind_of(weights), cupy.empty(1, cupy.int32), empty_notes(weights)
+    launch(
+        "rounding", f"note_{kind}", tile_threads(weights), weights, notes, *weights.shape, threads=TILE_THREADS,
+        bytes_a_thread=TILE_BYTES * weights.itemsize // 4,
+    )  # fmt: skip
+    previous = on_device(chain.LARGEST_EXPONENT if guess is None else guess)
+    launch("rounding", "settle", SETTLERS, notes, previous, exponent, *weights.shape, threads=SETTLERS, bytes_a_thread=4)
+    round_at(exponent, weights, to_hidden, to_visible)
     return exponent
+
+
+def empty_notes(weights):
+    """Return the array for what is noted of all tiles: see tile.cuh."""
+    (n_visible, n_hidden), (rows, columns) = weights.shape, _tiles(weights)
+    return cupy.empty((ROWS_OF_NOTES, rows * n_hidden + columns * n_visible), cupy.uint32)
+
+
+def round_at(exponent, weights, to_hidden, to_visible, limbs=None):
+    """Write the couplings rounded at an exponent, and, where given, their `limbs`, to the hidden and to the visible units."""
+    written = [each.view(cupy.uint16) for each in limbs] if limbs else [constant(0, "uint16")] * 2
+    launch(
+        "rounding", f"round_{_kind_of(weights)}", tile_threads(weights), weights, exponent, to_hidden, to_visible, *written,
+        *weights.shape, to_hidden.shape[1], to_visible.shape[1], int(limbs is not None), threads=TILE_THREADS,
+        bytes_a_thread=TILE_BYTES,
+    )  # fmt: skip
+
+
+def tile_threads(weights) -> int:
+    """Return the number of threads of all tiles."""
+    rows, columns = _tiles(weights)
+    return TILE_THREADS * rows * columns
+
+
+def _tiles(weights):
+    return tuple(-(-size // TILE) for size in weights.shape)
+
+
+def _kind_of(weights) -> str:
+    """Return what the kernels of these weights are called after."""
+    return "float" if weights.dtype == cupy.float32 else "double"
 
 
 def check_exponent(exponent, weights):

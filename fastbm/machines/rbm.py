@@ -108,6 +108,17 @@ def with_biases(exact: RoundedRBM, machine: RBM) -> RoundedRBM:
     return exact
 
 
+def step_biases(machine: RBM, exact: RoundedRBM, gradients, velocity: RBM | None, *, learning_rate, momentum) -> None:
+    """Move the biases up their gradients, in the machine and in its rounding; on the CPU, ValueError when one is not finite."""
+    none = gradients[0][:0]
+    kernels.step_biases(
+        *machine[1:], *gradients, *(velocity[1:] if velocity else (none, none)), exact.visible_bias, exact.hidden_bias,
+        learning_rate=learning_rate, momentum=momentum,
+    )  # fmt: skip
+    if namespace(machine.visible_bias) is np:
+        _check_biases(exact, machine)
+
+
 def _check_biases(exact: RoundedRBM, machine: RBM) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
         squares = exact.visible_bias @ exact.visible_bias + exact.hidden_bias @ exact.hidden_bias

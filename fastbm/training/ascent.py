@@ -14,7 +14,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,7 +39,6 @@ class Space(NamedTuple):
 
     rows: Rows
     means: np.ndarray
-    factors: np.ndarray
     visible_gradient: np.ndarray
     hidden_gradient: np.ndarray
 
@@ -113,7 +112,7 @@ def space(machine: RBM, n_rows: int, n_chains: int) -> Space:
     (n_visible, n_hidden), xp = machine.weights.shape, namespace(machine.weights)
     means = aligned_zeros((n_rows + n_chains, chain.padded(n_hidden) + LINE), np.float32, xp)
     gradients = (xp.empty(size, np.float32) for size in (n_visible, n_hidden))
-    return Space(minibatches.space(n_rows, n_visible, xp), means, xp.empty(len(means), np.float32), *gradients)
+    return Space(minibatches.space(n_rows, n_visible, xp), means, *gradients)
 
 
 def prepare(state: State, rows, binary: bool | None = None) -> tuple[State, Rows]:
@@ -163,7 +162,7 @@ def step(
     """
     state, means = phase(with_space(state, len(rows)), rows, key=key, n_steps=n_steps)
     machine, exact, velocity, chains, space, offsets, activity, _ = state
-    factors, share = _factors(space, len(rows), len(means), weights)
+    factors, share = _factors(len(rows), len(means), weights, home_of(machine.weights))
     n_hidden = len(machine.hidden_bias)
     if sparsity_target is not None:
         activity = _pull_to_target(means[: len(rows), :n_hidden], factors, activity, sparsity_target, sparsity_cost)
@@ -180,23 +179,28 @@ def step(
         chains.visible[: len(means) - len(rows)], means, factors, exact.tables,
         exponent=exact.exponent, l1=l1, l2=l2, offset_rate=offset_rate, both=n_steps > 1, **ascent,
     )  # fmt: skip
-    optimizers.step(machine.visible_bias, space.visible_gradient, velocity and velocity.visible_bias, **ascent)
-    optimizers.step(machine.hidden_bias, space.hidden_gradient, velocity and velocity.hidden_bias, **ascent)
-    exact = rbm.with_biases(exact._replace(exponent=exponent), machine)
+    exact = exact._replace(exponent=exponent)
+    rbm.step_biases(machine, exact, (space.visible_gradient, space.hidden_gradient), velocity, **ascent)
     info = Info(means[: len(rows), :n_hidden], means[len(rows) :, :n_hidden])
     return State(machine, exact, velocity, chains, space, offsets, activity, state.ladder), info
 
 
-def _factors(space: Space, n_rows: int, n_means: int, weights: np.ndarray | None):
-    """Return the factors of the rows and of the chains, and what a step is multiplied by."""
-    factors, share = space.factors[:n_means], 1.0
-    factors[:n_rows], factors[n_rows:] = 1 / n_rows, -1 / (n_means - n_rows)
-    if weights is not None:
-        total = float(weights.sum(dtype=np.float64))
-        share = total / n_rows
-        if total > 0:
-            factors[:n_rows] = to_device((weights / total).astype(np.float32), home_of(factors))
-    return factors, share
+def _factors(n_rows: int, n_means: int, weights: np.ndarray | None, home: str):
+    """Return the factors of the rows and of the chains, not to be written to, and what a step is multiplied by."""
+    total = 0.0 if weights is None else float(weights.sum(dtype=np.float64))
+    share = 1.0 if weights is None else total / n_rows
+    if weights is None or total == 0:
+        return _even_factors(n_rows, n_means, home), share
+    factors = np.full(n_means, -1 / (n_means - n_rows), np.float32)
+    factors[:n_rows] = weights / total
+    return to_device(factors, home), share
+
+
+@lru_cache(maxsize=16)
+def _even_factors(n_rows: int, n_means: int, home: str):
+    factors = np.full(n_means, -1 / (n_means - n_rows), np.float32)
+    factors[:n_rows] = 1 / n_rows
+    return to_device(factors, home)
 
 
 def _pull_to_target(means, factors, activity, target, cost):

@@ -38,6 +38,8 @@ class ndarray:  # noqa: N801
         self._values = values
 
     def _lift(self, result):
+        """Return a result of NumPy on the device; where it is no view of this array, a kernel has written it."""
+        tally_written(self.count, result, [self._values])
         return lift(type(self), result)
 
     def __array__(self, *arguments, **named):
@@ -61,6 +63,7 @@ class ndarray:  # noqa: N801
         return self._values.item()
 
     def fill(self, value):
+        tally(self.count, "launches")
         self._values.fill(scalar(value))
 
     @property
@@ -82,6 +85,7 @@ class ndarray:  # noqa: N801
         return self._lift(part)
 
     def __setitem__(self, key, value):
+        tally(self.count, "launches")
         self._values[lower(key)] = lower(scalar(value))
 
     def __len__(self):
@@ -121,12 +125,21 @@ def tally(count: dict, what: str) -> None:
     count[what] = count.get(what, 0) + 1
 
 
+def tally_written(count: dict, result, given) -> None:
+    """Count a launch, unless a result is a view of what was given, or empty."""
+    if np.size(result) and not any(np.may_share_memory(result, array) for array in given if isinstance(array, np.ndarray)):
+        tally(count, "launches")
+
+
 def _operator(name: str):
     """Return a method for an operator, of two arrays or an array and a number."""
 
     def apply(self, *others):
         result = getattr(self._values, name)(*[lower(scalar(other)) for other in others])
-        return self if result is self._values else self._lift(result)
+        if result is not self._values:
+            return self._lift(result)
+        tally(self.count, "launches")
+        return self
 
     return apply
 
@@ -136,7 +149,10 @@ def _method(name: str):
 
     def call(self, *arguments, **named):
         result = getattr(self._values, name)(*map(lower, arguments), **{key: lower(value) for key, value in named.items()})
-        return named["out"] if named.get("out") is not None else self._lift(result)
+        if named.get("out") is None:
+            return self._lift(result)
+        tally(self.count, "launches")
+        return named["out"]
 
     return call
 
@@ -152,11 +168,15 @@ for _name in ATTRIBUTES:
 
 
 def module(count: dict) -> types.ModuleType:
-    """Return a module like CuPy; it counts copies of arrays "to_device" and "to_host", and "scalars" that were read."""
+    """Return a module like CuPy.
+
+    It counts copies of arrays "to_device" and "to_host", "scalars" that were read, and "launches": calls of kernels, and what
+    CuPy launches at least one for: operators and functions whose result is no view, assignments, and arrays filled.
+    """
     cupy = types.ModuleType("cupy")
     cupy.__spec__, cupy.__version__, cupy.newaxis = ModuleSpec("cupy", None), "14.0.0", None
     cupy.ndarray = type("ndarray", (ndarray,), {"count": count})
-    cupy.RawModule, cupy.cuda = RawModule, _cuda()
+    cupy.RawModule, cupy.cuda = type("RawModule", (RawModule,), {"count": count}), _cuda()
     for name in DTYPES:
         setattr(cupy, name, getattr(np, name))
     for name in (*CREATORS, *FUNCTIONS):
@@ -172,7 +192,9 @@ def _function(kind: type[ndarray], function):
     def call(*arguments, **named):
         if isinstance(function, np.ufunc):
             arguments = tuple(map(scalar, arguments))
-        result = function(*map(lower, arguments), **{key: lower(value) for key, value in named.items()})
+        given = [lower(argument) for argument in arguments]
+        result = function(*given, **{key: lower(value) for key, value in named.items()})
+        tally_written(kind.count, result, given)
         return named["out"] if named.get("out") is not None else lift(kind, result)
 
     return call
@@ -224,6 +246,8 @@ def _add_transfers(cupy, count: dict) -> None:
 class RawModule:
     """The kernels of a CUDA source, built for the host."""
 
+    count: dict = {}
+
     def __init__(self, *, code: str, options: tuple = ()):
         if not isinstance(options, tuple) or "--fmad=false" not in options:
             raise ValueError(f"options are {options!r}; expected a tuple with '--fmad=false': the chain rounds each product")
@@ -232,14 +256,14 @@ class RawModule:
     def get_function(self, name: str) -> RawKernel:
         if name not in self._library.kernels:
             raise CUDADriverError(f"CUDA_ERROR_NOT_FOUND: named symbol not found: {name}")
-        return RawKernel(self._library, name)
+        return RawKernel(self._library, name, self.count)
 
 
 class RawKernel:
     """A kernel; shared memory beyond 48 KiB has to be asked for."""
 
-    def __init__(self, library: host.HostBuild, name: str):
-        self._library, self.name, self._most_shared = library, name, SHARED_MEMORY_WITHOUT_ASKING
+    def __init__(self, library: host.HostBuild, name: str, count: dict):
+        self._library, self.name, self._most_shared, self._count = library, name, SHARED_MEMORY_WITHOUT_ASKING, count
 
     @property
     def max_dynamic_shared_size_bytes(self) -> int:
@@ -254,6 +278,7 @@ class RawKernel:
     def __call__(self, grid: tuple, block: tuple, args: tuple, *, shared_mem: int = 0) -> None:
         if shared_mem > max(self._most_shared, SHARED_MEMORY_WITHOUT_ASKING):
             raise CUDADriverError(f"CUDA_ERROR_INVALID_VALUE: {self.name}: shared_mem {shared_mem} > {self._most_shared}")
+        tally(self._count, "launches")
         self._library.launch(self.name, grid, block, tuple(map(self._value, args)), shared_mem)
 
     def _value(self, value):

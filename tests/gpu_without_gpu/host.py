@@ -25,7 +25,7 @@ TYPES = {
     "unsigned char": np.uint8, "float": np.float32, "double": np.float64,
 }  # fmt: skip
 """The types that arguments and what they point to may have."""
-KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(\w+)\s*\(([^)]*)\)\s*\{')
+KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\(\d+\)\s+)?(\w+)\s*\(([^)]*)\)\s*\{')
 PARAMETER = re.compile(r"(const\s+)?(\w[\w ]*?)\s*(\*?)\s*(?:__restrict__\s+)?(\w+)")
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 MOST_SHARED_MEMORY = 227 * 1024

@@ -12,6 +12,7 @@
 
 #define __global__
 #define __device__
+#define __launch_bounds__(threads)
 #define __forceinline__ inline __attribute__((always_inline))
 #define __shared__ static
 #define SHARED(type, name) type* name = (type*)shim::shared_memory
