@@ -68,14 +68,21 @@ def gibbs_runs(materials, shape):
 
 
 def epoch_runs(rows):
-    """Return what trains for `n_steps` epochs, by name."""
+    """Return what trains for `n_steps` epochs, by name; the data lie on the device that trains."""
 
     def run_on(home):
-        model = BernoulliRBM(EPOCH["n_hidden"], batch_size=EPOCH["batch_size"], learning_rate=LEARNING_RATE, device=home)
-        model.set_params(random_state=0, warm_start=True)
-        return lambda n_steps: model.set_params(n_iter=n_steps).fit(rows)
+        model, there = (
+            BernoulliRBM(EPOCH["n_hidden"], batch_size=EPOCH["batch_size"], device=home),
+            device.to_device(rows, home),
+        )
+        model.set_params(random_state=0, warm_start=True, learning_rate=LEARNING_RATE)
+        return lambda n_steps: model.set_params(n_iter=n_steps).fit(there)
 
-    return {f"fastbm {home}": run_on(home) for home in ("cuda", "cpu")} | {kind: torch_epoch(kind, rows) for kind in KINDS}
+    runs = {f"fastbm {home}": run_on(device.resolve(home)) for home in ("cuda", "cpu")}
+    for kind in KINDS:
+        for graph in (False, True):
+            runs[f"{kind}{' graph' * graph}"] = torch_epoch(kind, graph, rows)
+    return runs
 
 
 def compete(runs, options, n_items):
@@ -151,31 +158,44 @@ def captured(sweep):
     return graph
 
 
-def torch_epoch(kind, rows, home="cuda"):
-    """PyTorch's epochs of PCD-1, with the data on the device and every update in place."""
+def torch_epoch(kind, graph, rows, home="cuda"):
+    """PyTorch's epochs of PCD-1, with the data on the device, every update in place, and a graph of one where asked."""
     import torch
 
     dtype, size = torch.bfloat16 if kind == "bfloat16" else torch.float32, EPOCH["batch_size"]
-    X = torch.tensor(rows, dtype=dtype, device=home)
+    X = torch.tensor(rows[: len(rows) // size * size], dtype=dtype, device=home)
     W = 0.01 * torch.randn(X.shape[1], EPOCH["n_hidden"], dtype=dtype, device=home)
     a, b = (torch.zeros(n, dtype=dtype, device=home) for n in W.shape)
     h = torch.zeros(size, W.shape[1], dtype=dtype, device=home)
+    batch = torch.empty(size, X.shape[1], dtype=dtype, device=home)
+
+    def update(v_positive):
+        h_positive = torch.addmm(b, v_positive, W).sigmoid_()
+        p = torch.addmm(a, h, W.T).sigmoid_()
+        v_negative = torch.rand_like(p).lt_(p)
+        h_negative = torch.addmm(b, v_negative, W).sigmoid_()
+        W.addmm_(v_positive.T, h_positive, alpha=LEARNING_RATE / size)
+        W.addmm_(v_negative.T, h_negative, alpha=-LEARNING_RATE / size)
+        a.add_(v_positive.mean(0) - v_negative.mean(0), alpha=LEARNING_RATE)
+        b.add_(h_positive.mean(0) - h_negative.mean(0), alpha=LEARNING_RATE)
+        h.copy_(torch.rand_like(h_negative).lt_(h_negative))
+
+    replayed = None
 
     @torch.inference_mode()
     def run(n_steps):
-        nonlocal h
+        nonlocal replayed
         torch.backends.cuda.matmul.allow_tf32 = kind == "tf32"
+        if graph and replayed is None:
+            batch.copy_(X[:size])
+            replayed = captured(lambda: update(batch))
         for _ in range(n_steps):
-            for v_positive in X.split(size):
-                h_positive = torch.addmm(b, v_positive, W).sigmoid_()
-                p = torch.addmm(a, h, W.T).sigmoid_()
-                v_negative = torch.rand_like(p).lt_(p)
-                h_negative = torch.addmm(b, v_negative, W).sigmoid_()
-                W.addmm_(v_positive.T, h_positive, alpha=LEARNING_RATE / len(v_positive))
-                W.addmm_(v_negative.T, h_negative, alpha=-LEARNING_RATE / len(v_negative))
-                a.add_(v_positive.mean(0) - v_negative.mean(0), alpha=LEARNING_RATE)
-                b.add_(h_positive.mean(0) - h_negative.mean(0), alpha=LEARNING_RATE)
-                h = torch.rand_like(h_negative).lt_(h_negative)
+            for some in X.split(size):
+                if replayed is None:
+                    update(some)
+                else:
+                    batch.copy_(some)
+                    replayed.replay()
         return W.float().cpu()
 
     return run

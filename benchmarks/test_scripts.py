@@ -67,7 +67,7 @@ def test_the_table_of_a_gpu(quick, monkeypatch, capsys):
         machine = rng.normal(size=(9, 5)).astype(np.float32), np.zeros(9, np.float32), np.zeros(5, np.float32)
         states = gpu_table.torch_gibbs(kind, False, *machine, rows, home="cpu")(2)
         assert set(states.unique().tolist()) == {0, 1}
-        assert gpu_table.torch_epoch(kind, rows, home="cpu")(1).isfinite().all()
+        assert gpu_table.torch_epoch(kind, False, rows, home="cpu")(1).isfinite().all()
 
 
 def test_an_exponent_is_over_a_decade():

@@ -19,51 +19,45 @@ static __device__ __forceinline__ float weighed(
 }
 
 // Binary states, and factors times means, cut into three numbers of eight bits, for a product of bfloat16: nothing is rounded.
+// A block for each row.
 extern "C" __global__ void terms_of_states(
     const u64* rows, const u64* chains, const float* means, const float* factors, unsigned short* states,
-    unsigned short* limbs, int n_rows, int n_chains, int n_visible, int n_hidden, int n_words, int means_width,
-    int states_width, int width
+    unsigned short* limbs, int n_rows, int n_visible, int n_hidden, int n_words, int means_width, int states_width, int width
 ) {
-    long long item = (long long)blockIdx.x * blockDim.x + threadIdx.x, row = item / (states_width + width);
-    int column = (int)(item % (states_width + width));
-    if (row >= (long long)n_rows + n_chains) return;
-    if (column < states_width) {
+    long long row = blockIdx.x;
+    const u64* state = row < n_rows ? rows + row * n_words : chains + (row - n_rows) * n_words;
+    for (int column = threadIdx.x; column < states_width; column += blockDim.x) {
         float value = behind(column, n_visible, 1.0f, row < n_rows);
-        if (column < n_visible) {
-            const u64* state = row < n_rows ? rows + row * n_words : chains + (row - n_rows) * n_words;
-            value = (float)(state[column / 64] >> (column % 64) & 1);
-        }
+        if (column < n_visible) value = (float)(state[column / 64] >> (column % 64) & 1);
         states[row * states_width + column] = (unsigned short)(__float_as_int(value) >> 16);
-        return;
     }
-    column -= states_width;
-    float rest = weighed(means, factors, row, column, n_rows, n_hidden, means_width);
-    for (int k = 0; k < 3; ++k) {
-        int high = __float_as_int(rest) & (int)0xFFFF0000;
-        limbs[(row * 3 + k) * width + column] = (unsigned short)((u32)high >> 16);
-        rest -= __int_as_float(high);
+    for (int column = threadIdx.x; column < width; column += blockDim.x) {
+        float rest = weighed(means, factors, row, column, n_rows, n_hidden, means_width);
+        for (int k = 0; k < 3; ++k) {
+            int high = __float_as_int(rest) & (int)0xFFFF0000;
+            limbs[(row * 3 + k) * width + column] = (unsigned short)((u32)high >> 16);
+            rest -= __int_as_float(high);
+        }
     }
 }
 
-// Grey rows, binary chains, and factors times means, for a product of float32.
+// Grey rows, binary chains, and factors times means, for a product of float32. A block for each row.
 extern "C" __global__ void terms_of_grey(
-    const float* rows, const u64* chains, const float* means, const float* factors, float* states, float* terms,
-    int n_rows, int n_chains, int n_visible, int n_hidden, int n_words, int means_width, int states_width, int width
+    const float* rows, const u64* chains, const float* means, const float* factors, float* states, float* terms, int n_rows,
+    int n_visible, int n_hidden, int n_words, int means_width, int states_width, int width
 ) {
-    long long item = (long long)blockIdx.x * blockDim.x + threadIdx.x, row = item / (states_width + width);
-    int column = (int)(item % (states_width + width));
-    if (row >= (long long)n_rows + n_chains) return;
-    if (column >= states_width) {
-        column -= states_width;
+    long long row = blockIdx.x;
+    for (int column = threadIdx.x; column < states_width; column += blockDim.x) {
+        float value = behind(column, n_visible, 1.0f, row < n_rows);
+        if (column < n_visible) {
+            value = row < n_rows ? rows[row * n_visible + column]
+                                 : (float)(chains[(row - n_rows) * n_words + column / 64] >> (column % 64) & 1);
+        }
+        states[row * states_width + column] = value;
+    }
+    for (int column = threadIdx.x; column < width; column += blockDim.x) {
         terms[row * width + column] = weighed(means, factors, row, column, n_rows, n_hidden, means_width);
-        return;
     }
-    float value = behind(column, n_visible, 1.0f, row < n_rows);
-    if (column < n_visible) {
-        value = row < n_rows ? rows[row * n_visible + column]
-                             : (float)(chains[(row - n_rows) * n_words + column / 64] >> (column % 64) & 1);
-    }
-    states[row * states_width + column] = value;
 }
 
 // The sums of the product, (n_visible + 2, n_limbs * width) or more rows: the limbs of one number added, the smallest first.

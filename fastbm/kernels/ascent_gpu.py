@@ -7,7 +7,7 @@ data on tensor cores, without rounding before the sum, because states are 0 or 1
 import cupy
 
 from fastbm.kernels import products_gpu, rounding_gpu
-from fastbm.kernels.cuda_gpu import constant, launch, on_device
+from fastbm.kernels.cuda_gpu import THREADS, constant, launch, on_device
 from fastbm.kernels.rounding_gpu import SETTLERS, TILE_BYTES, TILE_THREADS
 
 N_LIMBS = 3
@@ -52,8 +52,8 @@ def _product(shape, rows, grey, visible, means, factors):
     name, dtype, n_limbs = ("states", cupy.uint16, N_LIMBS) if binary else ("grey", cupy.float32, 1)
     states, terms = (cupy.empty((n_rows + n_chains, n), dtype) for n in (states_width, n_limbs * width))
     launch(
-        "ascent", f"terms_of_{name}", (n_rows + n_chains) * (states_width + width), rows if binary else grey, visible, means,
-        factors, states, terms, n_rows, n_chains, n_visible, n_hidden, n_words, means.shape[1], states_width, width,
+        "ascent", f"terms_of_{name}", (n_rows + n_chains) * THREADS, rows if binary else grey, visible, means, factors, states,
+        terms, n_rows, n_visible, n_hidden, n_words, means.shape[1], states_width, width,
     )  # fmt: skip
     product = cupy.empty((states_width, n_limbs * width), cupy.float32)
     products_gpu.multiply(states, terms, product, transposed=True)

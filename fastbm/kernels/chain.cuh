@@ -61,16 +61,28 @@ static __device__ __forceinline__ float mean_of(float logit) {
     return (logit > 0.0f ? 1.0f : e) / (1.0f + e);
 }
 
+static __device__ __forceinline__ void add_row(int sums[4], const int4& row, int kept) {
+    sums[0] += row.x & kept;
+    sums[1] += row.y & kept;
+    sums[2] += row.z & kept;
+    sums[3] += row.w & kept;
+}
+
 // Four units' sums of the couplings of the units that are on in a packed row; couplings are (units, width).
+// Four rows are fetched at a time, so that they are waited for once; where fewer are left, one of them again.
 static __device__ __forceinline__ void add_rows(int sums[4], const int* couplings, const u64* state, int n_words, int width, int unit) {
     for (int word = 0; word < n_words; ++word) {
-        for (u64 bits = state[word]; bits != 0; bits &= bits - 1) {
-            int source = 64 * word + __ffsll((long long)bits) - 1;
-            int4 row = *(const int4*)(couplings + (long long)source * width + unit);
-            sums[0] += row.x;
-            sums[1] += row.y;
-            sums[2] += row.z;
-            sums[3] += row.w;
+        const int* first = couplings + 64LL * word * width + unit;
+        for (u64 bits = state[word]; bits != 0;) {
+            int4 rows[4];
+            int kept[4], source = 0;
+            for (int k = 0; k < 4; ++k) {
+                kept[k] = bits != 0 ? -1 : 0;
+                source = bits != 0 ? __ffsll((long long)bits) - 1 : source;
+                bits &= bits - 1;
+                rows[k] = *(const int4*)(first + (long long)source * width);
+            }
+            for (int k = 0; k < 4; ++k) add_row(sums, rows[k], kept[k]);
         }
     }
 }
@@ -103,7 +115,11 @@ static __device__ __forceinline__ u64 store_word(
 
 // Limbs, see limbs_gpu.py: numbers of 11 bits with a sign, as halves, which hold them exactly.
 
-static __device__ __forceinline__ unsigned short half_of(u64 bit) { return (unsigned short)(bit ? 0x3C00 : 0); }
+// Four bits as halves 0 and 1, the lowest first.
+static __device__ __forceinline__ u64 four_halves(u64 bits) {
+    u64 ones = (bits & 1) | (bits & 2) << 15 | (bits & 4) << 30 | (bits & 8) << 45;
+    return ones * 0x3C00;
+}
 
 static __device__ __forceinline__ unsigned short half_of_int(int value) {
     u32 bits = (u32)__float_as_int((float)value);

@@ -26,7 +26,8 @@ def gibbs(layers, up, down, biases, beta, free, tables, *, exponent, key, first_
     if chosen == "shared":
         _sweep_shared(layers, up, down, biases, beta, free, **numbers)
     elif chosen == "products":
-        limbs_gpu.run(layers, *limbs_gpu.of(tables, layers, up, down), biases, beta, free, **numbers)
+        of_up, of_down = limbs_gpu.of(tables, layers, up, down)
+        limbs_gpu.run(layers, of_up, of_down, biases, beta, free, **numbers)
     else:
         sweep(layers, up, down, biases, beta, free, **numbers)
 

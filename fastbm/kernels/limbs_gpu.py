@@ -56,7 +56,7 @@ def _run_some(layers, up, down, biases, beta, free, exponent, key, first_chain, 
     n_chains = layers[0].shape[0]
     halves = [cupy.empty((n_chains, 64 * states.shape[1]), cupy.float16) for states in layers]
     for states, half in zip(layers, halves, strict=True):
-        launch("limbs", "expand", half.size, states, half.view(cupy.uint16), n_chains, states.shape[1])
+        launch("limbs", "expand", half.size // 4, states, half.view(cupy.uint64), n_chains, states.shape[1])
     sums = [cupy.empty((n_chains, N_LIMBS * bias.size), cupy.float32) for bias in biases]
     for update in range(start, stop):
         for layer in range(1 - update % 2, len(layers), 2):
@@ -74,6 +74,6 @@ def draw_units(states, halves, sums, bias, beta, free, exponent, *counters) -> N
     """Draw packed states, and write them as halves, from their sums of limbs; `counters` are key, first chain, sweep, block."""
     n_chains, n_words = states.shape
     launch(
-        "limbs", "draw_from_limbs", 16 * n_chains * n_words, states, halves.view(cupy.uint16), sums, bias, beta, free, exponent,
+        "limbs", "draw_from_limbs", 16 * n_chains * n_words, states, halves.view(cupy.uint64), sums, bias, beta, free, exponent,
         *counters, n_chains, n_words, beta.size, free.shape[0], bytes_a_thread=1,
     )  # fmt: skip

@@ -6,7 +6,7 @@ from fastbm.kernels.cuda_gpu import launch
 
 
 class Answer:
-    """Whether no word of packed states stands for a number but 0 and 1; asked for, it waits for the GPU."""
+    """Whether all numbers that were packed are 0 or 1; asked for, it waits for the GPU."""
 
     def __init__(self, others):
         self._others = others
@@ -17,9 +17,9 @@ class Answer:
 
 def pack(rows, out):
     n_rows, n_words = out.shape
-    others = cupy.empty(out.shape, cupy.uint8)
+    others = cupy.empty((n_rows, 16 * n_words), cupy.uint8)
     name = "pack_float" if rows.dtype == cupy.float32 else "pack_double"
-    launch("packing", name, n_rows * n_words, rows, out, others, n_rows, rows.shape[1], n_words)
+    launch("packing", name, others.size, rows, out, others, n_rows, rows.shape[1], n_words, bytes_a_thread=1)
     return Answer(others)
 
 

@@ -59,15 +59,15 @@ extern "C" __global__ void join_and_draw(
     );
 }
 
-// The states of the data, and of the chains' hidden units, as halves.
+// The states of the data, and of the chains' hidden units, as halves: a thread for each four.
 extern "C" __global__ void expand_both(
-    const u64* rows, const u64* hidden, unsigned short* row_halves, unsigned short* hidden_halves, int n_rows, int n_chains,
-    int n_words_visible, int n_words
+    const u64* rows, const u64* hidden, u64* row_halves, u64* hidden_halves, int n_rows, int n_chains, int n_words_visible,
+    int n_words
 ) {
-    long long item = (long long)blockIdx.x * blockDim.x + threadIdx.x, n_of_rows = 64LL * n_rows * n_words_visible;
+    long long item = (long long)blockIdx.x * blockDim.x + threadIdx.x, n_of_rows = 16LL * n_rows * n_words_visible;
     if (item < n_of_rows) {
-        row_halves[item] = half_of(rows[item / 64] >> (item % 64) & 1);
-    } else if (item -= n_of_rows; item < 64LL * n_chains * n_words) {
-        hidden_halves[item] = half_of(hidden[item / 64] >> (item % 64) & 1);
+        row_halves[item] = four_halves(rows[item / 16] >> (4 * (item % 16)));
+    } else if (item -= n_of_rows; item < 16LL * n_chains * n_words) {
+        hidden_halves[item] = four_halves(hidden[item / 16] >> (4 * (item % 16)));
     }
 }

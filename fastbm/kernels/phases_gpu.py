@@ -59,8 +59,8 @@ def _multiply_and_draw(
     halves = cupy.empty((n_rows + n_chains, 64 * n_words), cupy.float16)
     hidden_halves = cupy.empty((n_chains, 64 * hidden.shape[1]), cupy.float16)
     launch(
-        "phases", "expand_both", n_rows * halves.shape[1] + hidden_halves.size, rows, hidden, halves.view(cupy.uint16),
-        hidden_halves.view(cupy.uint16), n_rows, n_chains, n_words, hidden.shape[1],
+        "phases", "expand_both", 16 * (rows.size + hidden.size), rows, hidden, halves.view(cupy.uint64),
+        hidden_halves.view(cupy.uint64), n_rows, n_chains, n_words, hidden.shape[1],
     )  # fmt: skip
     if n_chains:
         sums = cupy.empty((n_chains, limbs_gpu.N_LIMBS * visible_bias.size), cupy.float32)

@@ -110,10 +110,11 @@ def with_biases(exact: RoundedRBM, machine: RBM) -> RoundedRBM:
 
 def step_biases(machine: RBM, exact: RoundedRBM, gradients, velocity: RBM | None, *, learning_rate, momentum) -> None:
     """Move the biases up their gradients, in the machine and in its rounding; on the CPU, ValueError when one is not finite."""
-    none = gradients[0][:0]
+    of_visible, of_hidden = gradients
+    last_visible, last_hidden = velocity[1:] if velocity else (of_visible[:0], of_hidden[:0])
     kernels.step_biases(
-        *machine[1:], *gradients, *(velocity[1:] if velocity else (none, none)), exact.visible_bias, exact.hidden_bias,
-        learning_rate=learning_rate, momentum=momentum,
+        machine.visible_bias, machine.hidden_bias, of_visible, of_hidden, last_visible, last_hidden, exact.visible_bias,
+        exact.hidden_bias, learning_rate=learning_rate, momentum=momentum,
     )  # fmt: skip
     if namespace(machine.visible_bias) is np:
         _check_biases(exact, machine)
