@@ -71,11 +71,9 @@ def epoch_runs(rows):
     """Return what trains for `n_steps` epochs, by name; the data lie on the device that trains."""
 
     def run_on(home):
-        model, there = (
-            BernoulliRBM(EPOCH["n_hidden"], batch_size=EPOCH["batch_size"], device=home),
-            device.to_device(rows, home),
-        )
-        model.set_params(random_state=0, warm_start=True, learning_rate=LEARNING_RATE)
+        model = BernoulliRBM(EPOCH["n_hidden"], batch_size=EPOCH["batch_size"], learning_rate=LEARNING_RATE, device=home)
+        model.set_params(random_state=0, warm_start=True)
+        there = device.to_device(rows, home)
         return lambda n_steps: model.set_params(n_iter=n_steps).fit(there)
 
     runs = {f"fastbm {home}": run_on(device.resolve(home)) for home in ("cuda", "cpu")}
