@@ -255,7 +255,8 @@ class TestOthers:
     @pytest.mark.parametrize(("n_rows", "n_chains"), [(5, 9), (0, 3), (9, 1)])
     @pytest.mark.parametrize("size", SIZES)
     def test_phases_equal_the_reference(self, gpu, size, n_rows, n_chains, phases_way):
-        arguments, exponent = naive.random_arguments(size, n_chains)
+        arguments, exponent = naive.random_arguments(size, n_chains, clamp="one")
+        arguments["free"] = (arguments["free"][0], chain.pack(np.ones((1, size[1]))))  # visible units may be held
         rows, tables = chain.pack(np.random.default_rng(1).random((n_rows, size[0])) < 0.3), {}
         for update in (3, 2**32 - 1):
             numbers = {"exponent": exponent, "key": KEY, "first_chain": 0, "start": update, "stop": update + 2}

@@ -134,7 +134,7 @@ class FittedRBM(BaseEstimator):
         self._seed, self._gibbs_updates = seed, gibbs_updates
         self._activity = None if state.activity is None else bring(state.activity)
         self._visible_chains, self._updates = bring(state.chains.visible[:n_chains]), state.chains.updates
-        self._tempered = tuple(bring(states[n_chains:]) for states in state.chains[:2])
+        self._tempered = () if state.ladder is None else tuple(bring(states[n_chains:]) for states in state.chains[:2])
         self._set_ladder(state.ladder)
         return self
 
