@@ -276,6 +276,22 @@ class TestOthers:
             assert not means.get()[:, width:].any()
         assert ("limbs" in tables) == (phases_way != "sums")
 
+    @pytest.mark.parametrize("transposed", [False, True])
+    @pytest.mark.parametrize("dtype", ["float16", "uint16", "float32"])
+    def test_products(self, gpu, dtype, transposed):
+        """Of small integers, which all types hold: float32 cut to its upper half is bfloat16."""
+        from fastbm.kernels import products_gpu
+
+        rng = np.random.default_rng(0)
+        left, right = (rng.integers(-8, 9, shape).astype(np.float32) for shape in ((5, 16), (16, 24)))
+        given = [left.T if transposed else left, right]
+        given = [(each.view(np.uint32) >> 16 if dtype == "uint16" else each).astype(dtype, order="C") for each in given]
+        out = gpu.ones((5, 24), gpu.float32)
+        products_gpu.multiply(*put(gpu, given), out, transposed=transposed, add=True)
+        np.testing.assert_array_equal(out.get(), left @ right + 1)
+        products_gpu.multiply(*put(gpu, given), out, transposed=transposed)
+        np.testing.assert_array_equal(out.get(), left @ right)
+
     def test_products_go_on_where_learning_has_made_limbs(self, gpu, monkeypatch):
         from fastbm.kernels import gibbs_gpu, limbs_gpu
 
@@ -350,11 +366,16 @@ class TestOthers:
 
     @pytest.mark.parametrize("centered", [False, True])
     @pytest.mark.parametrize("momentum", [0.0, 0.5])
-    @pytest.mark.parametrize("grey", [False, True])
+    @pytest.mark.parametrize("kind", ["binary", "grey", "without bfloat16"])
     @pytest.mark.parametrize("size", SIZES)
-    def test_ascent_agrees_with_the_naive_twin(self, gpu, size, grey, momentum, centered):
+    def test_ascent_agrees_with_the_naive_twin(self, gpu, size, kind, momentum, centered, monkeypatch):
         from test_learning_kernels import Learner
 
+        from fastbm.kernels import ascent_gpu
+
+        grey = kind == "grey"
+        if kind == "without bfloat16":
+            monkeypatch.setattr(ascent_gpu, "has_bfloat16", lambda: False)
         learner = Learner(size, 9, 7, grey=grey, momentum=momentum, centered=centered)
         numbers = learner.rates | {"l1": 1e-3, "l2": 1e-2}
         learner.factors *= np.linspace(0.5, 1.5, 16, dtype=np.float32)

@@ -8,6 +8,7 @@ import cupy
 
 from fastbm.kernels import products_gpu, rounding_gpu
 from fastbm.kernels.cuda_gpu import THREADS, constant, launch, on_device
+from fastbm.kernels.packing_gpu import unpack
 from fastbm.kernels.rounding_gpu import SETTLERS, TILE_BYTES, TILE_THREADS
 
 N_LIMBS = 3
@@ -44,10 +45,17 @@ def ascend(
     return settled
 
 
+def has_bfloat16() -> bool:
+    """Return whether the GPU multiplies numbers of bfloat16; older ones take binary data in float32."""
+    return int(cupy.cuda.Device().compute_capability) >= 80
+
+
 def _product(shape, rows, grey, visible, means, factors):
     """Return statesᵀ @ (factors · means), with the columns behind them that ascent.cu describes, and the number of limbs."""
     (n_visible, n_hidden), n_words = shape, visible.shape[1]
     states_width, width = (-(-(n + 2) // 8) * 8 for n in shape)  # tensor cores want rows that begin at 16 bytes
+    if len(rows) and not has_bfloat16():
+        rows, grey = rows[:0], unpack(rows, n_visible, cupy.float32)
     n_rows, n_chains, binary = len(rows) + len(grey), len(visible), len(grey) == 0
     name, dtype, n_limbs = ("states", cupy.uint16, N_LIMBS) if binary else ("grey", cupy.float32, 1)
     states, terms = (cupy.empty((n_rows + n_chains, n), dtype) for n in (states_width, n_limbs * width))
