@@ -41,6 +41,11 @@ class Purpose(IntEnum):
     GIBBS = 4
     BINARISATION = 5
     HOLDING_OUT = 6
+    ANNEALING = 20
+    REVERSE_ANNEALING = 21
+    PILOT_ANNEALING = 22
+    RESAMPLING = 23
+    TRACE = 24
 
 
 # --------------------------------------------------------------------------------------------------- packed states

@@ -172,6 +172,27 @@ def step_biases(
     )  # fmt: skip
 
 
+def add_log_ratios(states, couplings, bias, offset, out, *, exponent, before, after):
+    """Add log p*_after(v) - log p*_before(v) to `out` for every row v of packed states, the steps of annealed weights.
+
+    log p*_β(v) = β Σ_i offset_i v_i + Σ_j log(1 + exp(β x_j)) + terms without β, with x_j = bias_j + Σ_i v_i couplings_ij
+    2^(-exponent), all in float64 from exact integer inputs. `offset` (n_visible,) and `out` (n_rows,) float64; `before` and `after` are at least 0.
+    Twin: ``naive.add_log_ratios`` in the tests; agrees within 1e-12 of the largest term. Cost: a row of couplings for each
+    unit that is on, and two exponentials for each unit they lead to.
+    """
+    _for(out, "annealing").add_log_ratios(
+        states, couplings, bias, offset, out, exponent=exponent, before=before, after=after
+    )  # fmt: skip
+
+
+def prepare(up, down, tables, *, n_chains, n_updates):
+    """Build, into `tables`, what `gibbs` should keep of these couplings, for calls that together make so many updates.
+
+    A call of few updates alone would not be worth it. On the GPU nothing is built.
+    """
+    _for(up[0], "gibbs").prepare(up, down, tables, n_chains=n_chains, n_updates=n_updates)
+
+
 def flip_ratios(rows, off, on, factors, out, *, stride):
     """Write log prod_j (q_j + p_j f_ji) for every row and unit i of `rows`, with p and q exchanged where the unit is on.
 
@@ -190,6 +211,16 @@ def grey_flip_ratios(changes, off, on, weights, out, *, stride):
     a weight above 80. Relative error of a factor 2e-7. Cost: an exponential for each row and coupling.
     """
     _for(out, "pseudo_likelihood").grey_flip_ratios(changes, off, on, weights, out, stride=stride)
+
+
+def n_threads():
+    """Return the number of threads that kernels on the CPU, called from this thread, use."""
+    return _module("fastbm.kernels.threads_cpu").n_threads()
+
+
+def limited_to(n):
+    """Return a context in which kernels on the CPU, called from this thread, use `n` threads, at most NUMBA_NUM_THREADS."""
+    return _module("fastbm.kernels.threads_cpu").limited_to(n)
 
 
 def _for(array, name: str) -> ModuleType:

@@ -29,3 +29,13 @@ def bits_to_float(typingctx, word):
         return builder.bitcast(arguments[0], ir.FloatType())
 
     return types.float32(types.int32), codegen
+
+
+@intrinsic
+def bits_to_double(typingctx, word):
+    """The float64 that has the bits of an int64."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.DoubleType())
+
+    return types.float64(types.int64), codegen

@@ -24,3 +24,9 @@ def gibbs(layers, up, down, biases, beta, free, tables, *, exponent, key, first_
         flipping = incremental_cpu.run(layers, up, down, biases, beta, free, **numbers)
         if n_updates >= ENOUGH_UPDATES:
             tables["flipping"] = flipping
+
+
+def prepare(up, down, tables, *, n_chains, n_updates):
+    sizes, level = [up[0].shape[0], *(couplings.shape[0] for couplings in down)], simd_cpu.LEVEL
+    if level not in tables and looks_up(sizes, n_chains, n_updates, n_threads(), level, built=False, flipping=FLIPPING):
+        tables[level] = tables_cpu.build(up, down, level)

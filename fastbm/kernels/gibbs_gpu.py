@@ -32,6 +32,10 @@ def gibbs(layers, up, down, biases, beta, free, tables, *, exponent, key, first_
         sweep(layers, up, down, biases, beta, free, **numbers)
 
 
+def prepare(up, down, tables, *, n_chains, n_updates):
+    pass
+
+
 def way(layers, up, down, n_updates: int) -> str:
     """Return how to sweep: "shared" where a machine fits into shared memory, "products" for many chains, else "sums"."""
     if n_updates < UPDATES_WORTH_A_START:

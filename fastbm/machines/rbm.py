@@ -174,8 +174,10 @@ def start_at(exact: RoundedRBM, logits, *, key, update: int) -> Chains:
     return chains._replace(updates=update + 1)
 
 
-def advance(machine: RoundedRBM, chains: Chains, n_updates: int, *, key, beta, visible_free=None, hidden_free=None) -> Chains:
-    """Run `n_updates` more block updates of every chain, in place; two of them are a sweep.
+def advance(
+    machine: RoundedRBM, chains: Chains, n_updates: int, *, key, beta, visible_free=None, hidden_free=None, first_chain=0
+) -> Chains:
+    """Run `n_updates` more block updates of every chain, in place; two of them are a sweep. Row r is chain first_chain + r.
 
     `beta` is float32 of shape (n_chains,) or (1,); `visible_free` and `hidden_free` are packed, 1 where a unit is not
     clamped, shape (n_chains, words) or (1, words), or None where no unit is.
@@ -189,7 +191,7 @@ def advance(machine: RoundedRBM, chains: Chains, n_updates: int, *, key, beta, v
         kernels.gibbs(
             (visible, hidden), (machine.to_hidden,), (machine.to_visible,), (machine.visible_bias, machine.hidden_bias), beta,
             (visible_free, hidden_free), machine.tables,
-            exponent=machine.exponent, key=key, first_chain=0, start=begin, stop=min(begin + turn, stop),
+            exponent=machine.exponent, key=key, first_chain=first_chain, start=begin, stop=min(begin + turn, stop),
         )  # fmt: skip
     return Chains(visible, hidden, stop)
 

@@ -1,0 +1,59 @@
+"""What functions of evaluation are given: a fitted estimator, or the parameters of a machine; seeds and counts."""
+
+from __future__ import annotations
+
+import secrets
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+
+def machine_of(given) -> Any:
+    """Return the parameters, a NamedTuple of ``fastbm.machines``: an estimator's ``_machine()``, or what was given itself."""
+    return given._machine() if hasattr(given, "_machine") else given
+
+
+def unsupported(machine, what: str) -> TypeError:
+    """Return the error for a machine of a kind that has not been taught this."""
+    return TypeError(f"{what} needs a fitted estimator or the parameters of a machine that has it, got {type(machine).__name__}")
+
+
+def seed_of(random_state) -> int:
+    """Return the integer that seeds every stream: an int itself, a draw from a RandomState, or fresh entropy for None."""
+    if random_state is None:
+        return secrets.randbits(128)
+    if isinstance(random_state, Integral) and not isinstance(random_state, bool) and random_state >= 0:
+        return int(random_state)
+    if hasattr(random_state, "randint"):
+        return int.from_bytes(random_state.randint(2**32, size=4, dtype=np.uint32).tobytes(), "little")
+    raise ValueError(f"random_state must be None, an int of at least 0 or a RandomState, got {random_state!r}")
+
+
+def check_count(value, name: str, minimum: int) -> int:
+    """Return `value` as an int of at least `minimum`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < minimum:
+        raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
+    return int(value)
+
+
+def check_binary(rows, name: str, n_visible: int):
+    """Return rows of 0 and 1 as an array of shape (n, n_visible)."""
+    rows = rows.toarray() if hasattr(rows, "toarray") else rows
+    rows = rows if hasattr(rows, "get") else np.asarray(rows)
+    if rows.ndim != 2 or rows.shape[0] == 0 or rows.shape[1] != n_visible:
+        raise ValueError(f"{name} must have shape (n_rows, {n_visible}), got {rows.shape}")
+    if not bool(((rows == 0) | (rows == 1)).all()):
+        raise ValueError(f"{name} must hold only 0 and 1; round the rows, or draw them with fastbm.datasets.binarise")
+    return rows
+
+
+def check_unit_interval(rows, name: str, n_visible: int):
+    """Return rows of numbers between 0 and 1 as a float64 array of shape (n, n_visible), on the host or the GPU."""
+    rows = rows.toarray() if hasattr(rows, "toarray") else rows
+    rows = rows.astype(np.float64) if hasattr(rows, "get") else np.asarray(rows, np.float64)
+    if rows.ndim != 2 or rows.shape[0] == 0 or rows.shape[1] != n_visible:
+        raise ValueError(f"{name} must have shape (n_rows, {n_visible}), got {rows.shape}")
+    if not bool(((rows >= 0) & (rows <= 1)).all()):
+        raise ValueError(f"{name} must hold numbers between 0 and 1, got NaN or others")
+    return rows
