@@ -4,9 +4,14 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-_HOMES = {"BernoulliRBM": "fastbm.estimators", "datasets": "fastbm.datasets", "plotting": "fastbm.plotting"}
+_HOMES = {
+    "BernoulliRBM": "fastbm.estimators",
+    "datasets": "fastbm.datasets",
+    "evaluation": "fastbm.evaluation",
+    "plotting": "fastbm.plotting",
+}
 
-__all__ = ["BernoulliRBM", "__version__", "datasets", "plotting"]
+__all__ = ["BernoulliRBM", "__version__", "datasets", "evaluation", "plotting"]
 
 
 def __getattr__(name):  # nothing heavy is imported before it is used

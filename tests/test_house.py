@@ -26,6 +26,7 @@ THIRD_PARTIES = {
     **dict.fromkeys(["cupy", "cupyx"], ("fastbm.device", GPU)),
     "sklearn": ("fastbm.estimators", "fastbm.estimators.*", "fastbm.datasets", PEERS, "fastbm.commands.bench"),
     "matplotlib": ("fastbm.plotting",),
+    **dict.fromkeys(["joblib", "arviz"], ("fastbm.evaluation.*",)),
     **dict.fromkeys(["torch", "jax", "thrml"], (PEERS,)),
 }
 """The modules that may import each third party."""
@@ -278,6 +279,8 @@ BAD_IMPORTS = [
     (find_strangers, "fastbm.commands.demo", "from matplotlib import pyplot"),
     (find_strangers, "fastbm.commands.bench", "import_module('torch')"),
     (find_strangers, "fastbm.evaluation.ais", "import jax.numpy as jnp"),
+    (find_strangers, "fastbm.training.greedy", "from joblib import Parallel"),
+    (find_strangers, "fastbm.plotting", "def f():\n    import arviz"),
     (find_strangers, "fastbm.machines.rbm", "import thrml"),
 ]
 SOUND = {"fastbm": "", "fastbm.machines": "", "fastbm.training": "import fastbm.machines"}

@@ -6,12 +6,13 @@ from typing import Any
 
 from sklearn.base import _fit_context
 
+from fastbm.estimators._likelihood import Likelihood
 from fastbm.estimators._rbm_files import RBMFiles
 from fastbm.estimators._rbm_sampling import RBMSampling
 from fastbm.estimators._training import CONSTRAINTS
 
 
-class BernoulliRBM(RBMSampling, RBMFiles):
+class BernoulliRBM(Likelihood, RBMSampling, RBMFiles):
     """Restricted Boltzmann machine with binary visible and hidden units.
 
     p(v, h) = exp(v W h + a v + b h) / Z. A drop-in replacement of :class:`sklearn.neural_network.BernoulliRBM`: the

@@ -15,11 +15,11 @@ FLOOR = 0.1
 
 
 def check_betas(betas) -> np.ndarray:
-    """Return inverse temperatures as float64 that float32 holds exactly, increasing from 0 to 1; ValueError when they are not."""
+    """Return inverse temperatures as float64 that float32 holds exactly; ValueError unless they increase from 0 to 1."""
     values = np.asarray(betas, np.float64)
     rounded = values.astype(np.float32).astype(np.float64)
-    fine = values.ndim == 1 and len(values) > 1 and values[0] == 0.0 and values[-1] == 1.0 and bool((np.diff(rounded) > 0).all())
-    if not fine or rounded[1] < SMALLEST_BETA:
+    fine = values.ndim == 1 and len(values) > 1 and values[0] == 0.0 and values[-1] == 1.0
+    if not fine or not (np.diff(rounded) > 0).all() or rounded[1] < SMALLEST_BETA:
         raise ValueError(
             f"betas must increase from 0 to 1, distinctly in float32, the second at least {SMALLEST_BETA:g}; got {betas!r}"
         )

@@ -34,7 +34,7 @@ def log_mean_exp(x, clusters=None) -> Estimate:
 
 
 def _variance(deviations, clusters=None) -> float:
-    """Return the variance of a mean of numbers of which these are the deviations; those of a cluster may depend on each other."""
+    """Return the variance of a mean of numbers that deviate from it by these; those of a cluster may depend on each other."""
     n = len(deviations)
     sums = deviations if clusters is None else np.bincount(clusters, deviations, minlength=int(clusters.max()) + 1)
     n_clusters = n if clusters is None else len(np.unique(clusters))
@@ -49,10 +49,9 @@ def effective_number(log_weights) -> float:
 def bennett(forward, reverse, ancestors=None) -> Estimate:
     """Return log Z_1 / Z_0 by Bennett's acceptance ratio [1]_, from log weights of forward and of reverse chains.
 
-    It is the c that solves Σ_i 1 / (1 + e^(m - w_i + c)) = Σ_j 1 / (1 + e^(w_j - m - c)), m = log n_forward / n_reverse, the sums
-    over forward and reverse chains. The standard error is the asymptotic one, by the delta method. Where
-    reverse chain j began at the end of forward chain ancestors[j], all of one family count as one: what the families add
-    up to varies.
+    It is the c that solves Σ_i 1 / (1 + e^(m - w_i + c)) = Σ_j 1 / (1 + e^(w_j - m - c)), m = log n_forward / n_reverse, with
+    sums over forward and over reverse chains. The standard error is the asymptotic one, by the delta method. Where reverse
+    chain j began at the end of forward chain ancestors[j], all of a family are taken together: they depend on each other.
 
     References
     ----------

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from fastbm import kernels
+from fastbm.device import home_of, to_device
+
 
 def machine_of(given) -> Any:
     """Return the parameters, a NamedTuple of ``fastbm.machines``: an estimator's ``_machine()``, or what was given itself."""
@@ -16,14 +19,16 @@ def machine_of(given) -> Any:
 
 def unsupported(machine, what: str) -> TypeError:
     """Return the error for a machine of a kind that has not been taught this."""
-    return TypeError(f"{what} needs a fitted estimator or the parameters of a machine that has it, got {type(machine).__name__}")
+    return TypeError(
+        f"{what} needs a fitted estimator or the parameters of a machine that has it, got {type(machine).__name__}"
+    )
 
 
 def seed_of(random_state) -> int:
     """Return the integer that seeds every stream: an int itself, a draw from a RandomState, or fresh entropy for None."""
     if random_state is None:
         return secrets.randbits(128)
-    if isinstance(random_state, Integral) and not isinstance(random_state, bool) and random_state >= 0:
+    if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool) and random_state >= 0:
         return int(random_state)
     if hasattr(random_state, "randint"):
         return int.from_bytes(random_state.randint(2**32, size=4, dtype=np.uint32).tobytes(), "little")
@@ -57,3 +62,18 @@ def check_unit_interval(rows, name: str, n_visible: int):
     if not bool(((rows >= 0) & (rows <= 1)).all()):
         raise ValueError(f"{name} must hold numbers between 0 and 1, got NaN or others")
     return rows
+
+
+def has_chains(given) -> bool:
+    """Whether this is an estimator with persistent chains of its training."""
+    return getattr(given, "_updates", 0) >= 2 and hasattr(given, "_visible_chains")
+
+
+def rows_of(given, init):
+    """Return the rows that chains begin at: those given, or the persistent chains of an estimator's training."""
+    if not isinstance(init, str):
+        return init
+    if init != "chains" or not has_chains(given):
+        raise ValueError(f"init must be rows of 0 and 1, or 'chains' where an estimator was trained, got {init!r}")
+    home = home_of(machine_of(given)[0])
+    return kernels.unpack(to_device(given._visible_chains, home), given.n_features_in_, np.float32)

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbm import chain, kernels
+from fastbm import chain
 from fastbm.chain import Purpose
-from fastbm.device import home_of, to_device, to_host, using
+from fastbm.device import home_of, to_host, using
 from fastbm.evaluation import annealing, beta_schedule, bridge
 from fastbm.evaluation.bridge import Estimate
 from fastbm.evaluation.exact import exact_log_partition, n_enumerated
-from fastbm.evaluation.given import check_count, machine_of, seed_of
+from fastbm.evaluation.given import check_count, has_chains, machine_of, rows_of, seed_of
 from fastbm.evaluation.paths import annealed
 
 METHODS = ("auto", "exact", "ais")
@@ -100,9 +100,10 @@ def log_partition(
         run; equally spaced; or given, increasing from 0 to 1, and then `n_betas` is not looked at.
     X : array-like of shape (n_samples, n_features), default=None
         Rows that the base is fitted to: log odds of their smoothed mean activities. Without, those of the ends of a pilot run.
-    init : None, "chains" or array-like of shape (n_rows, n_features), default=None
-        Where reverse chains begin, before their `n_steps` sweeps: at ends of the forward chains, drawn by their weights; at
-        the persistent chains of the training, or at rows, in turn where there are too few.
+    init : None, "chains", "ends" or array-like of shape (n_rows, n_features), default=None
+        Where reverse chains begin, before their `n_steps` sweeps: "chains", the persistent chains of the training; "ends", the
+        ends of forward chains, drawn by their weights; or rows. Chains and rows are used in turn where there are too few. None
+        is "chains" where an estimator has them, else "ends", which cannot know of states that no forward chain has found.
     n_steps : int, default=100
         Sweeps that reverse chains make at β = 1 before they go back.
     n_jobs : int, default=None
@@ -142,7 +143,7 @@ def log_partition(
     >>> from fastbm import BernoulliRBM
     >>> from fastbm.evaluation import log_partition
     >>> machine = BernoulliRBM.from_weights(np.zeros((3, 2)), np.zeros(3), np.zeros(2))
-    >>> round(log_partition(machine).log_z / np.log(2), 6)
+    >>> round(float(log_partition(machine).log_z / np.log(2)), 6)
     5.0
     """
     if method not in METHODS:
@@ -169,23 +170,25 @@ def _warn(found: Annealing) -> None:
     if not abs(gap) <= DISAGREEMENT:
         warnings.warn(
             f"annealing forward gives log Z = {found.forward.value:.2f}, in reverse {found.reverse.value:.2f}: they differ by "
-            f"{abs(gap):.2f} nats, so that log Z is not known to a nat. Use more n_betas, or init='chains' if the chains of "
-            "training are closer to the machine's distribution",
+            f"{abs(gap):.2f} nats, so that log Z is not known to a nat. Use more n_betas, and more n_steps if the reverse chains "
+            "do not begin at the machine's own distribution",
             UserWarning,
             stacklevel=3,
         )
 
 
 def anneal(
-    given, *, n_chains=128, n_betas=5000, betas: Any = "adapted", X=None, init=None, n_steps=100, n_jobs=None, random_state=None,
-    verbose=0,
+    given, *, n_chains=128, n_betas=5000, betas: Any = "adapted", X=None, init=None, n_steps=100, n_jobs=None,
+    random_state=None, verbose=0,
 ) -> Annealing:  # fmt: skip
     """Anneal forward and in reverse; arguments as of `log_partition`."""
     n_chains, n_betas = check_count(n_chains, "n_chains", 2), check_count(n_betas, "n_betas", 2)
     n_steps, seed, machine = check_count(n_steps, "n_steps", 0), seed_of(random_state), machine_of(given)
     with using(home_of(machine[0])):
         path, betas = _plan(machine, X, betas, n_betas, seed)
-        starts = None if init is None else path.enter(_rows_of(given, init))
+        if init is None:
+            init = "chains" if has_chains(given) else "ends"
+        starts = None if isinstance(init, str) and init == "ends" else path.enter(rows_of(given, init))
         key = chain.stream_key(seed, Purpose.ANNEALING)
         parts = annealing.in_groups(annealing.forward_group, n_chains, n_jobs, lambda *_: (path, betas, key, verbose))
         forward = np.concatenate([to_host(part[1]) for part in parts])
@@ -230,13 +233,3 @@ def _plan(machine, X, betas, n_betas: int, seed: int):
     elif isinstance(betas, str):
         betas = beta_schedule.uniform(n_betas)
     return path, betas
-
-
-def _rows_of(given, init):
-    """Return the rows that reverse chains begin at: those given, or the persistent chains of an estimator's training."""
-    if not isinstance(init, str):
-        return init
-    if init != "chains" or getattr(given, "_updates", 0) < 2:
-        raise ValueError(f"init must be None, rows of 0 and 1, or 'chains' of an estimator that was trained; got {init!r}")
-    home = home_of(machine_of(given)[0])
-    return kernels.unpack(to_device(given._visible_chains, home), given.n_features_in_, np.float32)

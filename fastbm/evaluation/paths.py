@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from fastbm import chain, kernels
+from fastbm import kernels
 from fastbm.device import aligned_zeros, home_of, namespace, to_device
 from fastbm.evaluation.given import check_binary, check_unit_interval, unsupported
 from fastbm.machines import rbm
@@ -77,7 +77,7 @@ class Path(Protocol):
 
 @singledispatch
 def annealed(machine, rows=None) -> Path:
-    """Return the path of a machine; its base is fitted to visible rows, or taken from the machine alone where there are none."""
+    """Return the path of a machine; its base is fitted to visible rows, or where there are none, taken from the machine."""
     raise unsupported(machine, "annealing")
 
 
@@ -165,9 +165,11 @@ class AnnealedRBM(NamedTuple):
 
     def join(self, parts):
         xp = namespace(self.base)
-        return Chains(*(xp.concatenate([part[k] for part in parts]) for k in range(2)), parts[0].updates)
+        visible, hidden = (xp.concatenate([part[k] for part in parts]) for k in range(2))
+        return Chains(visible, hidden, parts[0].updates)
 
     def take(self, states, rows):
+        rows = to_device(rows, home_of(self.base))
         return Chains(states.visible[rows], states.hidden[rows], states.updates)
 
     def rows(self, states):
@@ -195,9 +197,11 @@ class AnnealedRBM(NamedTuple):
 
 def _restore(*parts):
     *arrays, exponent, tables, base, offset = parts
-    copies = []
-    for array in arrays:
-        copy = aligned_zeros(array.shape, array.dtype, namespace(array))
-        copy[...] = array
-        copies.append(copy)
-    return AnnealedRBM(RoundedRBM(*copies, exponent, tables), base, offset)
+    to_hidden, to_visible, visible_bias, hidden_bias = map(_aligned_copy, arrays)
+    return AnnealedRBM(RoundedRBM(to_hidden, to_visible, visible_bias, hidden_bias, exponent, tables), base, offset)
+
+
+def _aligned_copy(array):
+    copy = aligned_zeros(array.shape, array.dtype, namespace(array))
+    copy[...] = array
+    return copy

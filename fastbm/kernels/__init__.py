@@ -176,7 +176,8 @@ def add_log_ratios(states, couplings, bias, offset, out, *, exponent, before, af
     """Add log p*_after(v) - log p*_before(v) to `out` for every row v of packed states, the steps of annealed weights.
 
     log p*_β(v) = β Σ_i offset_i v_i + Σ_j log(1 + exp(β x_j)) + terms without β, with x_j = bias_j + Σ_i v_i couplings_ij
-    2^(-exponent), all in float64 from exact integer inputs. `offset` (n_visible,) and `out` (n_rows,) float64; `before` and `after` are at least 0.
+    2^(-exponent), all in float64 from exact integer inputs. `offset` (n_visible,) and `out` (n_rows,) float64; `before` and
+    `after` are at least 0.
     Twin: ``naive.add_log_ratios`` in the tests; agrees within 1e-12 of the largest term. Cost: a row of couplings for each
     unit that is on, and two exponentials for each unit they lead to.
     """
@@ -186,9 +187,9 @@ def add_log_ratios(states, couplings, bias, offset, out, *, exponent, before, af
 
 
 def prepare(up, down, tables, *, n_chains, n_updates):
-    """Build, into `tables`, what `gibbs` should keep of these couplings, for calls that together make so many updates.
+    """Build, into `tables`, what `gibbs` should keep of these couplings for calls of a sweep each, so many updates together.
 
-    A call of few updates alone would not be worth it. On the GPU nothing is built.
+    One such call alone would not be worth it. On the GPU nothing is built.
     """
     _for(up[0], "gibbs").prepare(up, down, tables, n_chains=n_chains, n_updates=n_updates)
 

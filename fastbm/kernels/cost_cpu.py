@@ -6,6 +6,8 @@ from fastbm.kernels.tables_cpu import COST_OF_A_MADE_BYTE, table_bytes
 
 FLIPPING = 0.07
 """The part of the units that change in a sweep, as in machines trained on digits; taken until it is known."""
+STARTING = 0.25
+"""The part of the couplings that are added in the first sweep of a call, for every unit that is on."""
 COST_OF_A_FLIP, COST_OF_A_FLIP_FROM_MEMORY = 0.05, 0.3
 """Nanoseconds to add one coupling of a unit that flipped, where couplings fit into the cache, and where they do not."""
 CACHE = 2**24

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastbm.kernels import incremental_cpu, lookup_cpu, simd_cpu, tables_cpu
-from fastbm.kernels.cost_cpu import FLIPPING, cost_of_following, looks_up
+from fastbm.kernels.cost_cpu import FLIPPING, STARTING, cost_of_following, looks_up
 from fastbm.kernels.threads_cpu import n_threads
 
 ENOUGH_UPDATES = 8
@@ -15,7 +15,7 @@ def gibbs(layers, up, down, biases, beta, free, tables, *, exponent, key, first_
     n_updates, level = stop - start, simd_cpu.LEVEL
     numbers = {"scale": np.float32(2.0**-exponent), "key": key, "first_chain": first_chain, "start": start, "stop": stop}
     numbers["cost"] = n_updates / 2 * cost_of_following(sizes)
-    known = {"built": level in tables, "flipping": tables.get("flipping", FLIPPING)}
+    known = {"built": level in tables, "flipping": expected_flips(n_updates, tables.get("flipping", FLIPPING))}
     if looks_up(sizes, layers[0].shape[0], n_updates, n_threads(), level, **known):
         if level not in tables:
             tables[level] = tables_cpu.build(up, down, level)
@@ -28,5 +28,12 @@ def gibbs(layers, up, down, biases, beta, free, tables, *, exponent, key, first_
 
 def prepare(up, down, tables, *, n_chains, n_updates):
     sizes, level = [up[0].shape[0], *(couplings.shape[0] for couplings in down)], simd_cpu.LEVEL
-    if level not in tables and looks_up(sizes, n_chains, n_updates, n_threads(), level, built=False, flipping=FLIPPING):
+    known = {"built": False, "flipping": expected_flips(2, FLIPPING)}
+    if level not in tables and looks_up(sizes, n_chains, n_updates, n_threads(), level, **known):
         tables[level] = tables_cpu.build(up, down, level)
+
+
+def expected_flips(n_updates: int, flipping: float) -> float:
+    """Return the part of the couplings added in a sweep, on average over a call, whose first sweep begins at nothing."""
+    n_sweeps = max(n_updates / 2, 1.0)
+    return (STARTING + (n_sweeps - 1) * flipping) / n_sweeps

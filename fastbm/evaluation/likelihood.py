@@ -1,0 +1,142 @@
+"""How likely rows are to a machine: log-likelihood, pseudo-likelihood, and the gap of free energies that shows overfitting."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+
+from fastbm.device import home_of, namespace, to_device, using
+from fastbm.evaluation.given import machine_of, unsupported
+from fastbm.evaluation.partition import LogPartition, log_partition
+from fastbm.evaluation.pseudo_likelihood import pseudo_likelihood
+from fastbm.machines import rbm
+from fastbm.machines.rbm import RBM
+
+ROWS_AT_A_TIME = 4096
+
+
+@singledispatch
+def free_energies(machine, X) -> Any:
+    """Return -log p*(v) of each row, in float64: what a kind of machine registers to have likelihoods."""
+    raise unsupported(machine, "a log-likelihood")
+
+
+@free_energies.register
+def _(machine: RBM, X):
+    xp = namespace(machine.weights)
+    machine = RBM(*(xp.asarray(array, dtype=np.float64) for array in machine))
+    parts = [rbm.free_energy(machine, X[k : k + ROWS_AT_A_TIME]) for k in range(0, X.shape[0], ROWS_AT_A_TIME)]
+    return parts[0] if len(parts) == 1 else xp.concatenate(parts)
+
+
+@singledispatch
+def pseudo_log_likelihoods(machine, X) -> Any:
+    """Return Σ_i log p(v_i | all other v) of each row: what a kind of machine registers to have pseudo-likelihoods."""
+    raise unsupported(machine, "a pseudo-log-likelihood")
+
+
+pseudo_log_likelihoods.register(RBM, pseudo_likelihood)
+
+
+def log_likelihood(machine, X, log_z=None):
+    """Return log p(v) = -free energy(v) - log Z of each row, in nats.
+
+    Parameters
+    ----------
+    machine : estimator or NamedTuple
+        A fitted estimator, or the parameters of a machine.
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        Rows of 0 and 1. Others have a free energy too, but no probability.
+    log_z : float or LogPartition, default=None
+        log Z, as from `log_partition`; worked out anew by its method "auto" when None. Its standard error is that of the mean
+        over the rows too: more rows do not lower it.
+
+    Returns
+    -------
+    log_likelihood : ndarray of shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        When `X` does not have the shape of the machine's rows.
+    """
+    machine, X = _take(machine, X, "X")
+    with using(home_of(X)):
+        log_z = log_partition(machine) if log_z is None else log_z
+        return -free_energies(machine, X) - float(log_z.log_z if isinstance(log_z, LogPartition) else log_z)
+
+
+def pseudo_log_likelihood(machine, X):
+    """Return the pseudo-log-likelihood Σ_i log p(v_i | all other v) of each row, in nats: exact over all units [1]_.
+
+    Parameters
+    ----------
+    machine : estimator or NamedTuple
+        A fitted estimator, or the parameters of a machine.
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+    Returns
+    -------
+    pseudo_log_likelihood : ndarray of shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        When `X` does not have the shape of the machine's rows.
+
+    References
+    ----------
+    .. [1] Besag, "Statistical analysis of non-lattice data", The Statistician 24, 1975.
+    """
+    machine, X = _take(machine, X, "X")
+    with using(home_of(X)):
+        return pseudo_log_likelihoods(machine, X)
+
+
+def free_energy_gap(machine, train, valid) -> float:
+    """Return the mean free energy of held-out rows less that of rows that were trained on, in nats.
+
+    It needs no log Z, which cancels: the gap is how much less likely held-out rows are, on average. It is near 0 at first,
+    and grows when a machine begins to learn its rows by heart [1]_.
+
+    Parameters
+    ----------
+    machine : estimator or NamedTuple
+        A fitted estimator, or the parameters of a machine.
+    train : {array-like, sparse matrix} of shape (n_samples, n_features)
+        Rows that were trained on, some thousand of them.
+    valid : {array-like, sparse matrix} of shape (n_rows, n_features)
+        Rows that were not.
+
+    Returns
+    -------
+    gap : float
+
+    Raises
+    ------
+    ValueError
+        When rows do not have the shape of the machine's.
+
+    References
+    ----------
+    .. [1] Hinton, "A practical guide to training restricted Boltzmann machines", 2012.
+    """
+    means = []
+    for rows, name in ((valid, "valid"), (train, "train")):
+        there, X = _take(machine, rows, name)
+        with using(home_of(X)):
+            means.append(float(free_energies(there, X).mean()))
+    return means[0] - means[1]
+
+
+def _take(machine, X, name: str):
+    """Return the parameters, where the rows live, and the rows as an array or a sparse matrix."""
+    machine = machine_of(machine)
+    if not hasattr(X, "toarray") and not hasattr(X, "get"):
+        X = np.asarray(X, np.float64)
+    n_visible = machine[1].shape[0]
+    if X.ndim != 2 or X.shape[0] == 0 or X.shape[1] != n_visible:
+        raise ValueError(f"{name} must have shape (n_samples, {n_visible}), got {X.shape}")
+    return type(machine)(*(to_device(array, home_of(X)) for array in machine)), X
