@@ -201,3 +201,11 @@ def ordered_product(left, right):
     for k in range(left.shape[1]):
         total += left[:, k, None] * right[k]
     return total
+
+
+def add_log_ratios(states, couplings, bias, offset, out, *, exponent, before, after):
+    """Add what a step of annealing from one β to another adds to the log weight of each row, one row and unit at a time."""
+    for row, v in enumerate(chain.unpack(states, len(offset), np.float64)):
+        x = v @ couplings[: len(offset)].astype(np.float64) * 2.0**-exponent + bias.astype(np.float64)
+        out[row] += (after - before) * (v @ offset)
+        out[row] += sum(np.logaddexp(0, after * each) - np.logaddexp(0, before * each) for each in x)

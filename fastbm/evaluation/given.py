@@ -24,7 +24,7 @@ def unsupported(machine, what: str) -> TypeError:
     )
 
 
-def seed_of(random_state) -> int:
+def seed_of(random_state: Any) -> int:
     """Return the integer that seeds every stream: an int itself, a draw from a RandomState, or fresh entropy for None."""
     if random_state is None:
         return secrets.randbits(128)

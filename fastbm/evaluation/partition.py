@@ -71,7 +71,7 @@ def log_partition(
     method="auto",
     *,
     n_chains=128,
-    n_betas=5000,
+    n_betas=10000,
     betas="adapted",
     X=None,
     init=None,
@@ -93,13 +93,14 @@ def log_partition(
         "exact" enumerates the smaller side, of at most 25 units; "auto" does so up to 20, and anneals beyond.
     n_chains : int, default=128
         Forward chains, and as many reverse ones.
-    n_betas : int, default=5000
+    n_betas : int, default=10000
         Inverse temperatures from 0 to 1: sweeps of each chain. More of them lower the error faster than more chains.
     betas : {"adapted", "uniform"} or array-like, default="adapted"
-        The inverse temperatures: spaced so that increments of the log weights have equal variance, as judged by a short pilot
-        run; equally spaced; or given, increasing from 0 to 1, and then `n_betas` is not looked at.
+        The inverse temperatures: spaced so that all steps add equally to the variance of the log weights, as judged by a short
+        pilot run; equally spaced; or given, increasing from 0 to 1, and then `n_betas` is not looked at.
     X : array-like of shape (n_samples, n_features), default=None
-        Rows that the base is fitted to: log odds of their smoothed mean activities. Without, those of the ends of a pilot run.
+        Rows that the base is fitted to: log odds of their smoothed mean activities. Without, the persistent chains of the
+        training are taken, or the ends of a pilot run. A base that is like the data is best.
     init : None, "chains", "ends" or array-like of shape (n_rows, n_features), default=None
         Where reverse chains begin, before their `n_steps` sweeps: "chains", the persistent chains of the training; "ends", the
         ends of forward chains, drawn by their weights; or rows. Chains and rows are used in turn where there are too few. None
@@ -170,22 +171,23 @@ def _warn(found: Annealing) -> None:
     if not abs(gap) <= DISAGREEMENT:
         warnings.warn(
             f"annealing forward gives log Z = {found.forward.value:.2f}, in reverse {found.reverse.value:.2f}: they differ by "
-            f"{abs(gap):.2f} nats, so that log Z is not known to a nat. Use more n_betas, and more n_steps if the reverse chains "
-            "do not begin at the machine's own distribution",
+            f"{abs(gap):.2f} nats, so that log Z is not known to a nat. Use more n_betas, and more n_steps if the reverse "
+            "chains do not begin at the machine's own distribution",
             UserWarning,
             stacklevel=3,
         )
 
 
 def anneal(
-    given, *, n_chains=128, n_betas=5000, betas: Any = "adapted", X=None, init=None, n_steps=100, n_jobs=None,
+    given, *, n_chains=128, n_betas=10000, betas: Any = "adapted", X=None, init=None, n_steps=100, n_jobs=None,
     random_state=None, verbose=0,
 ) -> Annealing:  # fmt: skip
     """Anneal forward and in reverse; arguments as of `log_partition`."""
     n_chains, n_betas = check_count(n_chains, "n_chains", 2), check_count(n_betas, "n_betas", 2)
     n_steps, seed, machine = check_count(n_steps, "n_steps", 0), seed_of(random_state), machine_of(given)
     with using(home_of(machine[0])):
-        path, betas = _plan(machine, X, betas, n_betas, seed)
+        rows = rows_of(given, "chains") if X is None and has_chains(given) else X
+        path, betas = _plan(machine, rows, betas, n_betas, seed)
         if init is None:
             init = "chains" if has_chains(given) else "ends"
         starts = None if isinstance(init, str) and init == "ends" else path.enter(rows_of(given, init))
@@ -216,15 +218,15 @@ def _estimates(forward, reverse, families) -> Annealing:
     return Annealing(bridge.log_mean_exp(forward), Estimate(-of_reverse.value, of_reverse.stderr), both, size)
 
 
-def _plan(machine, X, betas, n_betas: int, seed: int):
+def _plan(machine, rows, betas, n_betas: int, seed: int):
     """Return the path and the inverse temperatures, for which pilot runs are made where they are needed."""
     key = chain.stream_key(seed, Purpose.PILOT_ANNEALING)
-    path, n_pilot = annealed(machine, X), max(FEWEST_PILOT_BETAS, n_betas // PILOT_PART)
+    path, n_pilot = annealed(machine, rows), max(FEWEST_PILOT_BETAS, n_betas // PILOT_PART)
     if not isinstance(betas, str):
         betas = beta_schedule.check_betas(betas)
     elif betas not in ("adapted", "uniform"):
         raise ValueError(f"betas must be 'adapted', 'uniform' or numbers that increase from 0 to 1, got {betas!r}")
-    if X is None:
+    if rows is None:
         states, *_ = beta_schedule.pilot(path, n_pilot, key=key)
         path = annealed(machine, path.rows(states))
     if isinstance(betas, str) and betas == "adapted":
