@@ -151,8 +151,9 @@ def test_more_betas_lower_the_error(trained):
 
 
 def test_disagreement_is_warned_of():
+    settings = {"n_chains": 16, "n_betas": 2, "betas": "uniform", "X": np.full((1, 40), 0.5)}
     with pytest.warns(UserWarning, match="differ by .* nats"):
-        log_partition(random_machine(40, 30), "ais", n_chains=16, n_betas=3, betas="uniform", random_state=0)
+        log_partition(random_machine(40, 30, 0.6), "ais", **settings, random_state=0)
 
 
 def test_agreement_is_not_warned_of(trained):
@@ -267,6 +268,10 @@ def test_families_are_no_independent_chains():
     x = np.random.default_rng(0).normal(size=50)
     once = bridge.log_mean_exp(x)
     assert bridge.log_mean_exp(np.repeat(x, 10), np.repeat(np.arange(50), 10)) == pytest.approx(once, rel=1e-12)
+
+
+def test_one_family_tells_no_error():
+    assert bridge.log_mean_exp(np.array([1.0, 2.0, 3.0]), np.array([4, 4, 4])).stderr == math.inf
 
 
 def test_resampling_is_in_proportion_to_the_weights():
@@ -409,7 +414,5 @@ def test_annealing_on_the_gpu(gpu):
     found = anneal(there, n_chains=5, n_betas=12, betas="uniform", X=gpu.full((3, 20), 0.5), init="ends", random_state=0)
     np.testing.assert_allclose(np.hstack(found), np.hstack(expected), rtol=1e-9)
     np.testing.assert_allclose(exact_log_partition(there), exact_log_partition(machine), rtol=1e-12)
-    adapted = partition.anneal(there, n_chains=5, n_betas=60, random_state=0)
-    np.testing.assert_allclose(
-        np.hstack(adapted), np.hstack(anneal(machine, n_chains=5, n_betas=60, random_state=0)), rtol=1e-6
-    )
+    expected, adapted = (anneal(each, n_chains=5, n_betas=60, random_state=0) for each in (machine, there))
+    np.testing.assert_allclose(np.hstack(adapted), np.hstack(expected), rtol=1e-6)

@@ -34,11 +34,14 @@ def log_mean_exp(x, clusters=None) -> Estimate:
 
 
 def _variance(deviations, clusters=None) -> float:
-    """Return the variance of a mean of numbers that deviate from it by these; those of a cluster may depend on each other."""
+    """Return the variance of a mean of numbers that deviate from it by these; those of a cluster may depend on each other.
+
+    Infinite for one number, or one cluster, of which nothing can be known.
+    """
     n = len(deviations)
     sums = deviations if clusters is None else np.bincount(clusters, deviations, minlength=int(clusters.max()) + 1)
     n_clusters = n if clusters is None else len(np.unique(clusters))
-    return float((sums**2).sum()) / n**2 * n_clusters / max(n_clusters - 1, 1)
+    return float((sums**2).sum()) / n**2 * n_clusters / (n_clusters - 1) if n_clusters > 1 else math.inf
 
 
 def effective_number(log_weights) -> float:
