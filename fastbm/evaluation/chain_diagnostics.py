@@ -18,8 +18,8 @@ FEWEST_DRAWS = 4
 def autocorrelation_time(draws) -> float:
     """Return the integrated autocorrelation time τ = 1 + 2 Σ_t ρ(t): how many draws are worth one independent draw.
 
-    ρ is averaged over the chains, and summed up to the smallest t ≥ 5 τ(t) [1]_ [2]_. Chains should be many times longer than
-    τ, or it is underestimated.
+    ρ is averaged over the chains, and summed up to the smallest t ≥ 5 max(τ(t), 1) [1]_ [2]_. Chains should be many times
+    longer than τ, or it is underestimated.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def autocorrelation_time(draws) -> float:
     if not covariances[0] > 0.0:
         return math.nan
     times = 2.0 * np.cumsum(covariances / covariances[0]) - 1.0
-    fine = np.arange(len(times)) >= WINDOW * times
+    fine = np.arange(len(times)) >= WINDOW * np.maximum(times, 1.0)
     return float(times[np.argmax(fine) if fine.any() else -1])
 
 
@@ -83,7 +83,7 @@ def effective_sample_size(draws) -> float:
     pooled = within * (n_draws - 1.0) / n_draws + (means.var(ddof=1) if n_chains > 1 else 0.0)
     if not pooled > 0.0:
         return math.nan
-    correlations = 1.0 - (within - covariances.mean(axis=0) * n_draws / (n_draws - 1.0)) / pooled
+    correlations = 1.0 - (within - covariances.mean(axis=0)) / pooled  # as Stan and ArviZ have it
     correlations[0] = 1.0
     tau = geyer_sum(correlations)
     total = n_chains * n_draws

@@ -1,0 +1,107 @@
+"""Likelihoods against enumeration, as functions and as methods of BernoulliRBM."""
+
+from __future__ import annotations
+
+import naive
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+import fastbm
+from fastbm import BernoulliRBM
+from fastbm.estimators import _likelihood
+from fastbm.evaluation import LogPartition, free_energy_gap, log_likelihood, log_partition, pseudo_log_likelihood
+from fastbm.evaluation.pseudo_likelihood import pseudo_likelihood
+from fastbm.machines.rbm import RBM
+
+
+@pytest.fixture
+def machine():
+    rng = np.random.default_rng(0)
+    return RBM(rng.normal(size=(9, 5)), rng.normal(size=9), rng.normal(size=5))
+
+
+@pytest.fixture
+def X():
+    return (np.random.default_rng(1).random((30, 9)) < 0.5).astype(float)
+
+
+@pytest.fixture
+def estimator(machine):
+    return BernoulliRBM.from_weights(*machine)
+
+
+def test_log_likelihood_is_enumeration(machine, estimator, X):
+    expected = naive.log_likelihood(*machine, X)
+    np.testing.assert_allclose(log_likelihood(machine, X), expected, rtol=1e-12)
+    np.testing.assert_allclose(log_likelihood(estimator, X), expected, rtol=1e-12)
+    np.testing.assert_allclose(estimator.log_likelihood(X), expected, rtol=1e-12)
+    np.testing.assert_allclose(log_likelihood(machine, csr_matrix(X)), expected, rtol=1e-12)
+    np.testing.assert_allclose(estimator.log_likelihood(csr_matrix(X)), expected, rtol=1e-12)
+
+
+def test_log_z_may_be_given(machine, X):
+    zero = log_likelihood(machine, X, 0.0)
+    np.testing.assert_allclose(log_likelihood(machine, X, log_partition(machine)), log_likelihood(machine, X))
+    np.testing.assert_allclose(log_likelihood(machine, X, LogPartition(2.0, 0.0, 2.0, 2.0, 1.0, "ais")), zero - 2.0)
+    np.testing.assert_allclose(log_likelihood(machine, X, np.float32(2.0)), zero - 2.0)
+
+
+def test_log_likelihood_of_float32_parameters_is_float64(machine, X):
+    """Free energies of thousands of nats would lose the digits that matter in float32."""
+    narrow = RBM(*(array.astype(np.float32) * 100 for array in machine))
+    wide = RBM(*(array.astype(np.float64) for array in narrow))
+    got = log_likelihood(narrow, X)
+    assert got.dtype == np.float64
+    np.testing.assert_allclose(got, naive.log_likelihood(*wide, X), rtol=1e-12)
+
+
+def test_log_z_is_remembered_until_the_parameters_change(estimator, X, monkeypatch):
+    calls = []
+    original = _likelihood.log_partition
+    monkeypatch.setattr(_likelihood, "log_partition", lambda *rest, **named: (calls.append(1), original(*rest, **named))[1])
+    first = estimator.log_likelihood(X)
+    np.testing.assert_array_equal(estimator.log_likelihood(X), first)
+    assert len(calls) == 1
+    estimator.components_ *= 0.5  # in place
+    changed = estimator.log_likelihood(X)
+    assert len(calls) == 2
+    arrays = (estimator.components_.T, estimator.intercept_visible_, estimator.intercept_hidden_)
+    np.testing.assert_allclose(changed, naive.log_likelihood(*arrays, X), rtol=1e-12)
+
+
+def test_pseudo_log_likelihood_is_exact_over_all_units(machine, estimator, X):
+    expected = naive.pseudo_likelihood(*machine, X)
+    np.testing.assert_allclose(pseudo_log_likelihood(machine, X), expected, rtol=1e-9)
+    np.testing.assert_allclose(estimator.pseudo_log_likelihood(X), expected, rtol=1e-9)
+    np.testing.assert_array_equal(pseudo_log_likelihood(machine, X), pseudo_likelihood(machine, X))
+
+
+def test_the_gap_is_a_difference_of_mean_log_likelihoods(machine, estimator, X):
+    train, valid = X[:20], X[20:]
+    expected = naive.log_likelihood(*machine, train).mean() - naive.log_likelihood(*machine, valid).mean()
+    assert free_energy_gap(machine, train, valid) == pytest.approx(expected, rel=1e-10)
+    assert estimator.free_energy_gap(train, valid) == pytest.approx(expected, rel=1e-10)
+    assert isinstance(free_energy_gap(machine, train, valid), float)
+
+
+@pytest.mark.parametrize("function", [log_likelihood, pseudo_log_likelihood])
+def test_bad_rows(function, machine):
+    with pytest.raises(ValueError, match=r"X must have shape \(n_samples, 9\), got \(3, 8\)"):
+        function(machine, np.zeros((3, 8)))
+    with pytest.raises(ValueError, match=r"valid must have shape"):
+        free_energy_gap(machine, np.zeros((3, 9)), np.zeros((0, 9)))
+
+
+def test_the_front_door():
+    assert fastbm.evaluation.log_partition is log_partition
+
+
+@pytest.mark.gpu
+def test_likelihoods_on_the_gpu(machine, X, gpu):
+    there, rows = RBM(*map(gpu.asarray, machine)), gpu.asarray(X)
+    np.testing.assert_allclose(log_likelihood(there, rows).get(), log_likelihood(machine, X), rtol=1e-10)
+    assert free_energy_gap(there, rows[:20], rows[20:]) == pytest.approx(free_energy_gap(machine, X[:20], X[20:]))
+    estimator = BernoulliRBM.from_weights(*machine).to("cuda")
+    np.testing.assert_allclose(estimator.log_likelihood(rows).get(), log_likelihood(machine, X), rtol=1e-10)
+    np.testing.assert_allclose(estimator.log_likelihood(X), log_likelihood(machine, X), rtol=1e-10)
