@@ -41,6 +41,14 @@ def test_the_python_blocks_run(page, tmp_path, monkeypatch, request):
         exec(compile(block, str(page), "exec", dont_inherit=True), names)
 
 
+def test_the_blocks_on_evaluation_run(capsys):
+    page = README.parent / "docs" / "evaluation.md"
+    names = {"__name__": "__main__"}
+    for block in python_blocks(page.read_text(encoding="utf-8")):
+        exec(compile(block, str(page), "exec", dont_inherit=True), names)
+    assert "nats a row" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_commands_are_there(command):
     assert command in README.read_text(encoding="utf-8")
