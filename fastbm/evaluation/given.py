@@ -24,15 +24,16 @@ def unsupported(machine, what: str) -> TypeError:
     )
 
 
-def seed_of(random_state: Any) -> int:
+def seed_of(random_state) -> int:
     """Return the integer that seeds every stream: an int itself, a draw from a RandomState, or fresh entropy for None."""
     if random_state is None:
         return secrets.randbits(128)
-    if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool) and random_state >= 0:
-        return int(random_state)
-    if hasattr(random_state, "randint"):
-        return int.from_bytes(random_state.randint(2**32, size=4, dtype=np.uint32).tobytes(), "little")
-    raise ValueError(f"random_state must be None, an int of at least 0 or a RandomState, got {random_state!r}")
+    draw: Any = getattr(random_state, "randint", None)
+    if draw is not None:
+        return int.from_bytes(draw(2**32, size=4, dtype=np.uint32).tobytes(), "little")
+    if not isinstance(random_state, int | np.integer) or isinstance(random_state, bool) or random_state < 0:
+        raise ValueError(f"random_state must be None, an int of at least 0 or a RandomState, got {random_state!r}")
+    return int(random_state)
 
 
 def check_count(value, name: str, minimum: int) -> int:

@@ -21,6 +21,8 @@ METHODS = ("auto", "exact", "ais")
 MOST_UNITS_OF_AUTO = 20
 DISAGREEMENT = 1.0
 """Nats that forward and reverse may differ by without a warning."""
+EVEN_WEIGHTS = 0.125
+"""Part of the forward chains that their effective sample size must be for their ends to be taken as samples unasked."""
 WIDTH = 2.0
 """Standard errors by which the bracket is widened on each side."""
 PILOT_PART = 20
@@ -104,7 +106,8 @@ def log_partition(
     init : None, "chains", "ends" or array-like of shape (n_rows, n_features), default=None
         Where reverse chains begin, before their `n_steps` sweeps: "chains", the persistent chains of the training; "ends", the
         ends of forward chains, drawn by their weights; or rows. Chains and rows are used in turn where there are too few. None
-        is "chains" where an estimator has them, else "ends", which cannot know of states that no forward chain has found.
+        is "ends" where the effective sample size is an eighth of the number of chains or more, or where
+        there are no chains of a training; else "chains", which may know of states that no forward chain has found.
     n_steps : int, default=100
         Sweeps that reverse chains make at β = 1 before they go back.
     n_jobs : int, default=None
@@ -188,17 +191,18 @@ def anneal(
     with using(home_of(machine[0])):
         rows = rows_of(given, "chains") if X is None and has_chains(given) else X
         path, betas = _plan(machine, rows, betas, n_betas, seed)
-        if init is None:
-            init = "chains" if has_chains(given) else "ends"
-        starts = None if isinstance(init, str) and init == "ends" else path.enter(rows_of(given, init))
         key = chain.stream_key(seed, Purpose.ANNEALING)
         parts = annealing.in_groups(annealing.forward_group, n_chains, n_jobs, lambda *_: (path, betas, key, verbose))
         forward = np.concatenate([to_host(part[1]) for part in parts])
-        if starts is None:
+        if init is None:
+            even = bridge.effective_number(forward) >= EVEN_WEIGHTS * n_chains
+            init = "ends" if even or not has_chains(given) else "chains"
+        if isinstance(init, str) and init == "ends":
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(Purpose.RESAMPLING),)))
             chosen = families = bridge.resample(forward, n_chains, float(rng.random()))
             starts = path.join([part[0] for part in parts])
         else:
+            starts = path.enter(rows_of(given, init))
             chosen = np.arange(n_chains) % len(starts[0])
             families = n_chains + chosen  # none of them descends from a forward chain
         key = chain.stream_key(seed, Purpose.REVERSE_ANNEALING)
