@@ -473,9 +473,28 @@ class TestCostModel:
         tables = {}
         for _ in range(2):
             naive.run(kernels.gibbs, arguments, tables=tables, exponent=exponent, key=KEY, first_chain=0, start=3, stop=8)
-        assert asked == [
-            ((33, 17, 5), 40, 5, threads_cpu.n_threads(), level, built, cost_cpu.FLIPPING) for built in (False, True)
-        ]
+        flips = gibbs_cpu.expected_flips(5, cost_cpu.FLIPPING)
+        assert asked == [((33, 17, 5), 40, 5, threads_cpu.n_threads(), level, built, flips) for built in (False, True)]
+
+    def test_the_first_sweep_of_a_call_begins_at_nothing(self):
+        assert gibbs_cpu.expected_flips(2, 0.07) == gibbs_cpu.expected_flips(1, 0.07) == cost_cpu.STARTING
+        assert gibbs_cpu.expected_flips(20, 0.07) == pytest.approx((cost_cpu.STARTING + 9 * 0.07) / 10)
+
+    def test_tables_are_prepared_for_many_calls_of_a_sweep(self):
+        """One such call would not build them; and what is prepared is used."""
+        if simd_cpu.LEVEL == "portable":
+            pytest.skip("portable: this processor has no instruction to look up with")
+        arguments, exponent = naive.random_arguments((784, 500), 256, scale=0.1)
+        up, down, tables = arguments["up"], arguments["down"], {}
+        kernels.prepare(up, down, tables, n_chains=1, n_updates=2)
+        assert not tables
+        kernels.prepare(up, down, tables, n_chains=256, n_updates=2000)
+        assert tables.keys() == {simd_cpu.LEVEL}
+        before = {name: id(each) for name, each in tables.items()}
+        numbers = {"exponent": exponent, "key": KEY, "first_chain": 0, "start": 0, "stop": 2}
+        expected = naive.run(chain.gibbs, arguments, **numbers)
+        np.testing.assert_equal(naive.run(kernels.gibbs, arguments, tables=tables, **numbers), expected)
+        assert {name: id(each) for name, each in tables.items()} == before
 
     def test_hot_machines_look_up_sooner(self, monkeypatch):
         """What the first calls find is used by the next: with random weights a quarter of the units flips."""
