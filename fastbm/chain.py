@@ -250,6 +250,79 @@ def mean(logits: np.ndarray) -> np.ndarray:
     return np.where(logits > 0, ONE, e) / (ONE + e)
 
 
+# --------------------------------------------------------------------------------------------------------- normals
+
+LOG_COEFFICIENTS = tuple(
+    np.float32(c)
+    for c in (
+        7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
+        2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1,
+    )
+)  # fmt: skip
+SIN_COEFFICIENTS = tuple(np.float32(c) for c in (-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1))
+COS_COEFFICIENTS = tuple(np.float32(c) for c in (2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2))
+TURN = np.float32(2 * np.pi * 2.0**-32)
+"""Radians for each of the 2**32 parts of a turn."""
+HALF_ROOT = 0x3F3504F3
+"""The bits of the float32 nearest to the root of one half."""
+
+
+def polynomial(coefficients, x: np.ndarray) -> np.ndarray:
+    """Return the polynomial, the highest power first, by Horner's rule in float32."""
+    y = np.full_like(x, coefficients[0])
+    for coefficient in coefficients[1:]:
+        y = y * x + coefficient
+    return y
+
+
+def log_uniform(words: np.ndarray) -> np.ndarray:
+    """Return log u, below 0, of the uniform numbers u that words stand for (see `draw`); relative error below 3e-7.
+
+    The side of the word decides between log m and log(1 - m) of the distance m, so that u near 1 keeps full precision too.
+    """
+    above = (words >> np.uint32(31)).astype(bool)
+    distance = ((words & np.uint32(0x7FFFFFFF)) | np.uint32(1)).astype(np.float32) * ULP
+    u = np.where(above, ONE - distance, distance)
+    bits = u.view(np.int32)
+    power = (bits - np.int32(HALF_ROOT)) >> np.int32(23)
+    t = (bits - (power << np.int32(23))).view(np.float32) - ONE  # u = 2**power * (1 + t), t from -0.29 to 0.41
+    t = np.where(above & (power == 0), -distance, t)
+    n, square = power.astype(np.float32), t * t
+    y = (polynomial(LOG_COEFFICIENTS, t) * t) * square
+    y = (y + n * LN2_LOW) - np.float32(0.5) * square
+    return (t + y) + n * LN2_HIGH
+
+
+def normals(words: np.ndarray) -> np.ndarray:
+    """Return standard normal numbers, float32, one for each word; `words` have an even number of columns.
+
+    Units 2k and 2k + 1 share two words by the transform of Box and Muller: r cos θ and r sin θ, r = √(-2 log u) of the first
+    word, θ = 2π word / 2**32 of the second. A word has 32 bits, so no number exceeds 6.7 in magnitude (beyond are 3e-11 of a
+    normal distribution). Additions, multiplications, shifts and a square root, each rounded to float32, never fused.
+    """
+    radius = np.sqrt(np.float32(-2.0) * log_uniform(words[:, ::2]))
+    angle = words[:, 1::2]
+    quarter = (angle + np.uint32(1 << 29)) >> np.uint32(30)
+    x = (angle - (quarter << np.uint32(30))).view(np.int32).astype(np.float32) * TURN  # from -π/4 to π/4
+    square = x * x
+    sine = (polynomial(SIN_COEFFICIENTS, square) * square) * x + x
+    cosine = ((polynomial(COS_COEFFICIENTS, square) * square) * square - np.float32(0.5) * square) + ONE
+    odd = (quarter & np.uint32(1)).astype(bool)
+    first, second = np.where(odd, sine, cosine), np.where(odd, cosine, sine)
+    first = np.where((quarter == 1) | (quarter == 2), -first, first)
+    second = np.where((quarter == 2) | (quarter == 3), -second, second)
+    return np.stack([radius * first, radius * second], axis=-1).reshape(len(words), -1)
+
+
+def draw_normal(means: np.ndarray, beta: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """Return float32 numbers drawn from normal distributions of these means and variance 1 / β, given their random words.
+
+    `beta` (n,) or (1,) float32, above 0; `means` and `words` (n, n_units).
+    """
+    deviation = ONE / np.sqrt(beta)
+    return means + normals(words) * deviation[:, None]
+
+
 # ----------------------------------------------------------------------------------------------------------- sweeps
 
 

@@ -16,7 +16,7 @@ import pytest
 from conftest import LOOKUPS
 
 from fastbm import chain, device, kernels
-from fastbm.kernels import ascent_cpu, draw_cpu, lookup_cpu, simd_cpu, threads_cpu
+from fastbm.kernels import ascent_cpu, draw_cpu, lookup_cpu, normal_cpu, simd_cpu, threads_cpu
 
 SIZES = [(1, 1), (1, 33), (33, 1), (33, 17), (64, 64), (65, 130), (200, 129)]
 DEEP = [(30, 20, 10), (190, 40, 250), (33, 65, 129, 17), (1, 2, 3, 4, 5)]
@@ -352,7 +352,7 @@ class TestVectors:
             "write_words": (words, 0, 0, 0, 0, *keys), "fill_random_words": (words[0], 0, 0, 0, *keys),
             "draw": (states, logits, words[0]), "write_means": (logits, logits),
             "write_logits": (logits, np.zeros(64, np.int32), logits, one, one),
-            "step": (logits, logits, one, np.zeros(64, np.int32), words[0], one),
+            "step": (logits, logits, one, np.zeros(64, np.int32), words[0], one), "transform": (logits, words[0]),
         }[name]  # fmt: skip
 
     @pytest.mark.parametrize(
@@ -360,6 +360,7 @@ class TestVectors:
         [
             (lookup_cpu, "write_words", INTEGERS), (draw_cpu, "fill_random_words", INTEGERS), (draw_cpu, "draw", FLOATS),
             (draw_cpu, "write_means", FLOATS), (draw_cpu, "write_logits", FLOATS), (ascent_cpu, "step", FLOATS),
+            (normal_cpu, "transform", FLOATS),
         ],
     )  # fmt: skip
     def test_hot_loops_are_vectorised(self, module, name, instruction):

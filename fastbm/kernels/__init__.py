@@ -89,6 +89,16 @@ def draw(states, logits, free, *, key, first_chain, update):
     _for(states, "infer").draw(states, logits, free, key=key, first_chain=first_chain, update=update)
 
 
+def draw_normal(values, means, beta, free, *, key, first_chain, update):
+    """Draw real `values`, in place, from normal distributions of these means and variance 1 / β, as block update `update`.
+
+    `values` (n_rows, n_units) and `means` (n_rows, padded(n_units)) float32; `beta` above 0. A value whose unit is not free
+    stays. Counters used: (unit // 4, chain, update // 2, update % 2). Reference: ``fastbm.chain.draw_normal``, bit for bit.
+    Cost: a random word for each unit; a logarithm, a sine and a cosine for every two.
+    """
+    _for(values, "normal").draw_normal(values, means, beta, free, key=key, first_chain=first_chain, update=update)
+
+
 def pack(rows, out):
     """Write which numbers of `rows` are not 0 as packed states to `out`; return whether the others are all 1.
 

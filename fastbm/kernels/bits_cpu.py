@@ -39,3 +39,12 @@ def bits_to_double(typingctx, word):
         return builder.bitcast(arguments[0], ir.DoubleType())
 
     return types.float64(types.int64), codegen
+
+
+def float_to_bits(typingctx, number):
+    """The int32 that has the bits of a float32."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.IntType(32))
+
+    return types.int32(types.float32), codegen
