@@ -32,12 +32,12 @@ def pseudo_likelihood(machine: RBM, v) -> np.ndarray:
         part = v[start : start + ROWS_AT_A_TIME]
         rows = xp.ascontiguousarray(part.toarray() if hasattr(part, "toarray") else part, np.float64)
         changes = 1 - 2 * rows
-        after_minus_before = -changes * machine.visible_bias - _hidden_change(machine, rows, changes)
+        after_minus_before = -changes * machine.visible_bias - hidden_change(machine, rows, changes)
         total[start : start + ROWS_AT_A_TIME] = -bernoulli.log_partition(-after_minus_before).sum(axis=1)
     return total
 
 
-def _hidden_change(machine, rows, changes):
+def hidden_change(machine, rows, changes):
     """Change of Σ_j log(1 + exp(hidden logit j)) when visible unit i changes, for each row and i."""
     xp, logits = namespace(rows), hidden_logits(machine, rows)
     largest = float(xp.abs(machine.weights).max() * xp.abs(changes).max())
