@@ -162,6 +162,18 @@ class TestChain:
             results.append(gaussian_rbm.from_standard(exact, chains.visible))
         np.testing.assert_allclose(results[1], results[0], rtol=1e-4, atol=1e-4)
 
+    def test_tempered_couplings_leave_the_variance(self):
+        """β of what is not x²/2 is the machine whose weights and c are multiplied by it: at 0, normal numbers and fair coins."""
+        machine, beta = toy(33, 17, scale=0.3), np.float32([0.5])
+        exact = gaussian_rbm.rounded(machine._replace(visible_bias=np.zeros(33)))
+        half = gaussian_rbm.rounded(
+            machine._replace(weights=machine.weights / 2, visible_bias=np.zeros(33), hidden_bias=machine.hidden_bias / 2)
+        )
+        some = gaussian_rbm.advance(exact, gaussian_rbm.empty_chains(exact, 9), 6, key=KEY, beta=beta, whole=False)
+        others = gaussian_rbm.advance(half, gaussian_rbm.empty_chains(half, 9), 6, key=KEY, beta=ONE)
+        np.testing.assert_array_equal(some.hidden, others.hidden)
+        np.testing.assert_allclose(some.visible, others.visible, rtol=1e-5, atol=1e-6)
+
     def test_k_then_k_updates_are_2k(self):
         exact = gaussian_rbm.rounded(toy(33, 17, scale=0.3))
         once, twice = gaussian_rbm.empty_chains(exact, 5), gaussian_rbm.empty_chains(exact, 5)

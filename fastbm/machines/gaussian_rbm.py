@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbm import kernels
+from fastbm import chain, kernels
 from fastbm.device import home_of, namespace, to_host
 from fastbm.machines import rbm
 from fastbm.machines.rbm import RBM, Chains, RoundedRBM
@@ -106,29 +106,44 @@ def _all_states(n_units: int) -> Iterator[np.ndarray]:
 
 
 class RoundedGaussianRBM(NamedTuple):
-    """The machine that is sampled: couplings rounded to integers, and what leads from x to v = origin + σ x.
+    """The machine that is sampled: the rounding of the machine of x, and what leads from there to v = origin + σ x.
 
-    `exact` holds the roundings; its visible biases are -W λ, its hidden biases c. `weights` are float32.
+    `visible_bias` is -W λ, `hidden_bias` is c; `weights` are float32. For the other fields see ``rbm.RoundedRBM``.
     """
 
-    exact: RoundedRBM
+    to_hidden: np.ndarray
+    to_visible: np.ndarray
+    visible_bias: np.ndarray
+    hidden_bias: np.ndarray
+    exponent: Any
+    tables: dict
     weights: np.ndarray
     origin: np.ndarray
     sigma: np.ndarray
 
 
-def rounded(machine: GaussianRBM, center=None, previous: RoundedGaussianRBM | None = None) -> RoundedGaussianRBM:
+def rounded(machine: GaussianRBM, center=None) -> RoundedGaussianRBM:
     """Round a machine for sampling; ValueError when its weights are too large or not finite.
 
-    `center` are the hidden states λ at which x is 0, by default all off. With `previous`, a rounding of a machine of the same
-    shape, its arrays are overwritten.
+    `center` are the hidden states λ at which x is 0, by default all off.
     """
+    standard, *rest = _standard(machine, center)
+    return RoundedGaussianRBM(*rbm.rounded(standard), *rest)
+
+
+def with_parameters(exact: RoundedGaussianRBM, machine: GaussianRBM, center=None) -> RoundedGaussianRBM:
+    """Return a rounding whose couplings are those of the machine already, with all the rest; its biases are overwritten."""
+    standard, *rest = _standard(machine, center)
+    return RoundedGaussianRBM(*rbm.with_biases(RoundedRBM(*exact[: len(RoundedRBM._fields)]), standard), *rest)
+
+
+def _standard(machine: GaussianRBM, center):
+    """Return the machine of x, and float32 weights, the origin, and σ."""
     xp = namespace(machine.weights)
     shift = xp.zeros_like(machine.visible_bias) if center is None else xp.sum(machine.weights * center, axis=1)
     origin = machine.visible_bias + machine.sigma * shift
     standard = RBM(machine.weights, -shift, hidden_bias_at(machine, origin))
-    exact = rbm.rounded(standard, None if previous is None else previous.exact)
-    return RoundedGaussianRBM(exact, xp.ascontiguousarray(machine.weights, np.float32), origin, machine.sigma)
+    return standard, xp.ascontiguousarray(machine.weights, np.float32), origin, machine.sigma
 
 
 def to_standard(machine: RoundedGaussianRBM, v):
@@ -144,53 +159,48 @@ def from_standard(machine: RoundedGaussianRBM, x):
 def empty_chains(machine: RoundedGaussianRBM, n_chains: int) -> Chains:
     """Return chains at x = 0 with every hidden unit off; `visible` is x, float32 of shape (n_chains, n_visible)."""
     (n_visible, n_hidden), xp = machine.weights.shape, namespace(machine.weights)
-    chains = rbm.empty_chains(n_chains, n_visible, n_hidden, xp)
-    return chains._replace(visible=xp.zeros((n_chains, n_visible), np.float32))
+    hidden = xp.zeros((n_chains, machine.hidden_bias.size // chain.WORD), np.uint64)
+    return Chains(xp.zeros((n_chains, n_visible), np.float32), hidden, 0)
 
 
 def infer(machine: RoundedGaussianRBM, x):
     """Return logits and means of the hidden units given x, both (n, padded(n_hidden)) float32."""
     xp = namespace(x)
-    logits, means = (xp.empty((len(x), machine.exact.hidden_bias.size), np.float32) for _ in range(2))
-    kernels.grey_infer(x, machine.weights, machine.exact.hidden_bias, logits, means)
+    logits, means = (xp.empty((len(x), machine.hidden_bias.size), np.float32) for _ in range(2))
+    kernels.grey_infer(x, machine.weights, machine.hidden_bias, logits, means)
     return logits, means
 
 
-def infer_visible(machine: RoundedGaussianRBM, hidden):
-    """Return the means W (h - λ) of x given packed hidden states, (n, padded(n_visible)) float32: exact sums of integers."""
-    exact, home = machine.exact, home_of(hidden)
-    means, unused = (namespace(hidden).empty((len(hidden), exact.visible_bias.size), np.float32) for _ in range(2))
-    kernels.infer(
-        hidden, exact.to_visible, exact.visible_bias, rbm.untempered(home), means, unused, exponent=exact.exponent
-    )  # fmt: skip
+def infer_visible(machine: RoundedGaussianRBM, hidden, beta):
+    """Return β W (h - λ), means of x, given packed hidden states, (n, padded(n_visible)) float32: exact sums of integers."""
+    means, unused = (namespace(hidden).empty((len(hidden), machine.visible_bias.size), np.float32) for _ in range(2))
+    kernels.infer(hidden, machine.to_visible, machine.visible_bias, beta, means, unused, exponent=machine.exponent)
     return means
 
 
 def advance(
-    machine: RoundedGaussianRBM, chains: Chains, n_updates: int, *, key, beta, visible_free=None, hidden_free=None
-) -> Chains:
+    machine: RoundedGaussianRBM, chains: Chains, n_updates: int, *, key, beta, visible_free=None, hidden_free=None,
+    whole=True,
+) -> Chains:  # fmt: skip
     """Run `n_updates` more block updates of every chain, in place; two of them are a sweep, even ones draw the hidden units.
 
-    `beta` is float32 of shape (n_chains,) or (1,), above 0; `visible_free` and `hidden_free` are packed, 1 where a unit is not
-    clamped, shape (n_chains, words) or (1, words), or None where no unit is.
+    `beta` is float32 of shape (n_chains,) or (1,); it multiplies the `whole` energy, and is above 0, or only what is not x²/2,
+    so that x has variance 1 at every β. `visible_free` and `hidden_free` are packed, 1 where a unit is not clamped, shape
+    (n_chains, words) or (1, words), or None where no unit is.
     """
     visible, hidden, start = chains
     home, (n_visible, n_hidden) = home_of(visible), machine.weights.shape
     visible_free = rbm.all_free(n_visible, home) if visible_free is None else visible_free
     hidden_free = rbm.all_free(n_hidden, home) if hidden_free is None else hidden_free
-    tempered = beta is not rbm.untempered(home)
+    one = rbm.untempered(home)
+    of_means, of_variances = (one, beta) if whole else (beta, one)
     for update in range(start, start + n_updates):
         position: dict[str, Any] = {"key": key, "first_chain": 0, "update": update}
         if update % 2 == 0:
             logits, _ = infer(machine, visible)
-            if tempered:
+            if beta is not one:
                 logits *= beta[:, None]
             kernels.draw(hidden, logits, hidden_free, **position)
         else:
-            kernels.draw_normal(visible, infer_visible(machine, hidden), beta, visible_free, **position)
+            kernels.draw_normal(visible, infer_visible(machine, hidden, of_means), of_variances, visible_free, **position)
     return Chains(visible, hidden, start + n_updates)
-
-
-def sweeps_a_turn(machine: RoundedGaussianRBM, n_chains: int) -> int:
-    """Return how many sweeps are made between two looks at the progress bar."""
-    return rbm.sweeps_a_turn(machine.exact, n_chains)
