@@ -211,7 +211,8 @@ class TestSigma:
         state = gaussian.init(start(X + 1e-9, 0)._replace(sigma=np.ones(2, np.float32)), 5)
         for _ in range(200):
             state, _ = gaussian.step(
-                state, X, phase=gaussian.persistent, key=KEY, n_steps=1, learning_rate=0.01, sigma_rate=rate, smallest_sigma=0.01
-            )
+                state, X, phase=gaussian.persistent, key=KEY, n_steps=1, learning_rate=0.01, sigma_rate=rate,
+                smallest_sigma=np.float32(0.01),
+            )  # fmt: skip
         assert all(np.isfinite(array).all() for array in state.machine)
         assert state.machine.sigma[0] == np.float32(0.01)

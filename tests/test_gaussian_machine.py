@@ -163,7 +163,7 @@ class TestChain:
         np.testing.assert_allclose(results[1], results[0], rtol=1e-4, atol=1e-4)
 
     def test_tempered_couplings_leave_the_variance(self):
-        """β of what is not x²/2 is the machine whose weights and c are multiplied by it: at 0, normal numbers and fair coins."""
+        """β of what is not x²/2 makes the machine whose weights and c are multiplied by it: at 0, normal numbers."""
         machine, beta = toy(33, 17, scale=0.3), np.float32([0.5])
         exact = gaussian_rbm.rounded(machine._replace(visible_bias=np.zeros(33)))
         half = gaussian_rbm.rounded(

@@ -12,7 +12,9 @@ from sklearn.utils.validation import check_is_fitted
 from fastbm import kernels
 from fastbm.device import home_of, namespace, resolve, to_device, to_host, using
 from fastbm.estimators import _validation
-from fastbm.machines.rbm import RBM, RoundedRBM, rounded
+from fastbm.machines import rbm
+from fastbm.machines.rbm import RBM, RoundedRBM
+from fastbm.training import ascent
 from fastbm.training.ascent import Offsets, State
 from fastbm.training.tempering import Ladder
 
@@ -21,7 +23,15 @@ _last_rounded: WeakKeyDictionary[BaseEstimator, tuple[RBM, RoundedRBM]] = WeakKe
 
 
 class FittedRBM(BaseEstimator):
-    """Fitted attributes; public ones are documented by the estimator."""
+    """Fitted attributes; public ones are documented by the estimator.
+
+    `_model` is the module of the machine's mathematics, `_rule` that of its learning, `_parameters` the attributes that are its
+    parameters: class attributes, which an estimator of another machine sets.
+    """
+
+    _model: Any = rbm
+    _rule: Any = ascent
+    _parameters: tuple[str, ...] = ("components_", "intercept_visible_", "intercept_hidden_")
 
     components_: np.ndarray
     intercept_hidden_: np.ndarray
@@ -67,16 +77,14 @@ class FittedRBM(BaseEstimator):
         if len(shapes[0]) != 2 or shapes[0][0] != n_features or shapes[1:] != [(size,) for size in shapes[0]]:
             raise ValueError(
                 f"components_, intercept_visible_ and intercept_hidden_ of shapes {shapes[0][::-1]}, {shapes[1]}, {shapes[2]} "
-                f"do not fit together with {n_features} features; see BernoulliRBM.from_weights"
+                f"do not fit together with {n_features} features; see {type(self).__name__}.from_weights"
             )
-        floats = (np.float32, np.float64)
-        return RBM(
-            *(array if array.dtype in floats and np.dtype(array.dtype).isnative else array.astype(float) for array in arrays)
-        )
+        return RBM(*map(_as_floats, arrays))
 
     def _machine_on(self, home: str) -> RBM:
         """Return the parameters where rows live that they are to be multiplied with."""
-        return RBM(*(to_device(array, home) for array in self._machine()))
+        machine = self._machine()
+        return type(machine)(*(to_device(array, home) for array in machine))
 
     def _carried(self) -> tuple[RBM | None, Offsets | None, np.ndarray | None]:
         """Return the last steps, the offsets and the activity; None where parameters set by hand have other shapes."""
@@ -84,7 +92,7 @@ class FittedRBM(BaseEstimator):
         velocity, offsets, activity = self._velocity, self._offsets, self._activity
         return (
             velocity if velocity and [array.shape for array in velocity] == shapes else None,
-            offsets if offsets and [array.shape for array in offsets] == shapes[1:] else None,
+            offsets if offsets and [array.shape for array in offsets] == shapes[1:3] else None,
             activity if activity is not None and activity.shape == shapes[2] else None,
         )
 
@@ -102,9 +110,9 @@ class FittedRBM(BaseEstimator):
         with using(lives):
             if last is not None and home_of(last[1].to_hidden) == home and _same(machine, last[0]):
                 return last[1]
-            copies = RBM(*(array.copy(order="K") for array in machine))
+            copies = type(machine)(*(array.copy(order="K") for array in machine))
         with using(home):
-            exact = rounded(self._machine_on(home))
+            exact = self._model.rounded(self._machine_on(home))
         _last_rounded[self] = copies, exact
         return exact
 
@@ -129,7 +137,7 @@ class FittedRBM(BaseEstimator):
         self.h_samples_ = bring(kernels.unpack(state.chains.hidden[:n_chains], self.components_.shape[0], dtype))
         self.n_iter_, self.device_, self.history_ = n_iter, device, list(history)
         self._n_features_out = self.components_.shape[0]
-        self._velocity = state.velocity and RBM(*map(bring, state.velocity))
+        self._velocity = state.velocity and type(state.velocity)(*map(bring, state.velocity))
         self._offsets = state.offsets and Offsets(*map(bring, state.offsets))
         self._seed, self._gibbs_updates = seed, gibbs_updates
         self._activity = None if state.activity is None else bring(state.activity)
@@ -165,14 +173,20 @@ class FittedRBM(BaseEstimator):
         """
         check_is_fitted(self)
         home = resolve(device, self.components_)
-        for name in ("components_", "intercept_hidden_", "intercept_visible_", "h_samples_", "_visible_chains"):
+        for name in (*self._parameters, "h_samples_", "_visible_chains"):
             setattr(self, name, to_device(getattr(self, name), home))
         self._tempered = tuple(to_device(states, home) for states in self._tempered)
         self._activity = None if self._activity is None else to_device(self._activity, home)
-        self._velocity = self._velocity and RBM(*(to_device(array, home) for array in self._velocity))
+        self._velocity = self._velocity and type(self._velocity)(*(to_device(array, home) for array in self._velocity))
         self._offsets = self._offsets and Offsets(*(to_device(array, home) for array in self._offsets))
         self.device_ = home
         return self
+
+
+def _as_floats(array):
+    """Return an array of float32 or float64, in the byte order of this computer, as it is; of other numbers, as float64."""
+    native = array.dtype in (np.float32, np.float64) and np.dtype(array.dtype).isnative
+    return array if native else array.astype(float)
 
 
 def _same(machine: RBM, other: RBM) -> bool:

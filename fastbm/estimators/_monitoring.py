@@ -9,8 +9,6 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from fastbm import device
-from fastbm.evaluation.pseudo_likelihood import pseudo_likelihood
-from fastbm.training import ascent
 from fastbm.training.ascent import State
 
 SCORED_ROWS = 200
@@ -57,12 +55,12 @@ class Monitor:
 
     def final(self, state: State) -> State:
         """Return the state that was best on the held-out rows; without any, the last one."""
-        return state if self.best is None else ascent.resume(*_carried(self.best))
+        return state if self.best is None else self.estimator._rule.resume(*_carried(self.best))
 
     def _score(self, state: State, rows) -> float:
         rows = rows.toarray() if hasattr(rows, "toarray") else rows
         rows = device.to_device(rows, device.home_of(state.machine.weights))
-        return float(pseudo_likelihood(state.machine, rows).mean())
+        return float(self.estimator._pseudo_likelihood(state.machine, rows, self.data.scaling).mean())
 
     def _is_enough(self, state: State, record) -> bool:
         """Note the best state; return whether there was none for `n_iter_no_change` passes."""

@@ -10,10 +10,9 @@ from fastbm import chain, device
 from fastbm.estimators import _persistence, _validation
 from fastbm.estimators._training import RBMTraining
 from fastbm.machines.rbm import RBM, Chains, all_free
-from fastbm.training import ascent, tempering
+from fastbm.training import tempering
 from fastbm.training.ascent import Offsets
 
-PARAMETER_ARRAYS = ("components_", "intercept_visible_", "intercept_hidden_")
 LARGEST_POSITION = 2**33
 LADDER_ARRAYS = ("betas", "accepted", "rates")
 SIDES = ("visible", "hidden")
@@ -22,6 +21,8 @@ NUMBERS = ("n_iter_", "_seed", "_updates", "_gibbs_updates")
 
 class RBMFiles(RBMTraining):
     """from_weights, save and load."""
+
+    _scales: tuple[str, ...] = ()  # attributes that are not always there, and are saved too
 
     @classmethod
     def from_weights(cls, weights, visible_bias, hidden_bias, **parameters):
@@ -45,7 +46,10 @@ class RBMFiles(RBMTraining):
         ValueError
             When shapes do not match, or a value is not finite or too large to be sampled.
         """
-        machine = RBM(*_validation.check_parameters(weights, visible_bias, hidden_bias))
+        return cls._from_machine(RBM(*_validation.check_parameters(weights, visible_bias, hidden_bias)), parameters)
+
+    @classmethod
+    def _from_machine(cls, machine, parameters):
         n_visible, n_hidden = machine.weights.shape
         if parameters.setdefault("n_components", n_hidden) != n_hidden:
             raise ValueError(
@@ -79,7 +83,8 @@ class RBMFiles(RBMTraining):
         """
         self._rounded()  # a machine that cannot be sampled could not be loaded: the error is better now
         self._check_chains()
-        arrays = {name: getattr(self, name) for name in PARAMETER_ARRAYS}
+        arrays = {name: getattr(self, name) for name in self._parameters}
+        arrays |= {name: getattr(self, name) for name in self._scales if hasattr(self, name)}
         arrays |= {"chains.visible": self._visible_chains, "chains.hidden": chain.pack(device.to_host(self.h_samples_))}
         velocity, offsets, activity = self._carried()
         if velocity is not None:
@@ -136,16 +141,18 @@ class RBMFiles(RBMTraining):
     def _from_file(cls, arrays, header):
         self = cls(**header["parameters"])
         self._validate_params()
-        components, visible_bias, hidden_bias = (arrays[name] for name in PARAMETER_ARRAYS)
-        machine = RBM(*_validation.check_parameters(components.T, visible_bias, hidden_bias))
-        velocity = RBM(*(arrays[f"velocity.{name}"] for name in RBM._fields)) if "velocity.weights" in arrays else None
+        machine, components = cls._machine_of_file(arrays), arrays["components_"]
+        velocity = None
+        if "velocity.weights" in arrays:
+            velocity = type(machine)(*(arrays[f"velocity.{name}"] for name in machine._fields))
         offsets = Offsets(*(arrays[f"offsets.{name}"] for name in Offsets._fields)) if "offsets.visible" in arrays else None
         n_iter, seed, updates, gibbs_updates = (_validation.check_count(header[name], name, 0) for name in NUMBERS)
         chains = Chains(arrays["chains.visible"], arrays["chains.hidden"], updates)
         ladder, chains = _ladder_of_file(arrays, header, chains)
         activity = arrays.get("activity")
-        _check_shapes(machine, velocity, chains, offsets, activity)
-        features = {"n_features_in_": machine.weights.shape[0]}
+        _check_shapes(machine, velocity, chains, offsets, activity, *cls._visible_states(machine))
+        features: dict = {name: arrays[name] for name in cls._scales if name in arrays}
+        features["n_features_in_"] = machine.weights.shape[0]
         if self.n_components != machine.weights.shape[1]:
             raise ValueError(f"n_components={self.n_components} with components_ of shape {components.shape}")
         if len(header.get("feature_names_in_", components[0])) != components.shape[1]:
@@ -153,7 +160,7 @@ class RBMFiles(RBMTraining):
         if "feature_names_in_" in header:
             features["feature_names_in_"] = np.array(header["feature_names_in_"], dtype=object)
         return self._set_fitted(
-            ascent.resume(machine, velocity, chains, offsets, activity, ladder),
+            cls._rule.resume(machine, velocity, chains, offsets, activity, ladder),
             seed=seed,
             n_iter=n_iter,
             dtype=components.dtype,
@@ -162,6 +169,17 @@ class RBMFiles(RBMTraining):
             gibbs_updates=gibbs_updates,
             history=_history_of_file(header),
         )
+
+    @classmethod
+    def _machine_of_file(cls, arrays):
+        """Return the machine of a file; ValueError when it is none."""
+        components, visible_bias, hidden_bias = (arrays[name] for name in cls._parameters)
+        return RBM(*_validation.check_parameters(components.T, visible_bias, hidden_bias))
+
+    @classmethod
+    def _visible_states(cls, machine) -> tuple[int, type]:
+        """Return the width and the dtype of visible chains."""
+        return chain.padded(machine.weights.shape[0]) // chain.WORD, np.uint64
 
 
 def _plain(value):
@@ -202,12 +220,11 @@ def _history_of_file(header) -> list[dict]:
     return history
 
 
-def _check_shapes(machine, velocity, chains, offsets, activity):
-    n_chains = len(chains.visible)
-    words = [chain.padded(n_units) // chain.WORD for n_units in machine.weights.shape]
-    expected = [((n_chains, size), np.dtype(np.uint64)) for size in words]
+def _check_shapes(machine, velocity, chains, offsets, activity, width, dtype):
+    n_chains, n_words = len(chains.visible), chain.padded(machine.weights.shape[1]) // chain.WORD
+    expected = [((n_chains, width), np.dtype(dtype)), ((n_chains, n_words), np.dtype(np.uint64))]
     expected += [(array.shape, np.dtype(np.float32)) for array in machine if velocity is not None]
-    expected += [(array.shape, np.dtype(np.float32)) for array in machine[1:] if offsets is not None]
+    expected += [(array.shape, np.dtype(np.float32)) for array in machine[1:3] if offsets is not None]
     expected += [(machine.hidden_bias.shape, np.dtype(np.float32))] * (activity is not None)
     others = () if activity is None else (activity,)
     arrays = (chains.visible, chains.hidden, *(velocity or ()), *(offsets or ()), *others)
@@ -215,7 +232,7 @@ def _check_shapes(machine, velocity, chains, offsets, activity):
     if got != expected or n_chains == 0:
         raise ValueError(f"arrays of {got} where {expected} were expected")
     free = (all_free(n_units) for n_units in machine.weights.shape)
-    if any((states & ~units).any() for states, units in zip(chains[:2], free, strict=True)):
+    if any((states & ~units).any() for states, units in zip(chains[:2], free, strict=True) if chain.is_packed(states)):
         raise ValueError("chains have units that the machine has not")
     if chains.updates % 2 == 0 or chains.updates >= LARGEST_POSITION:
         raise ValueError(f"_updates must be odd and below {LARGEST_POSITION}, got {chains.updates}")

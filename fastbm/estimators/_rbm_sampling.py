@@ -29,6 +29,20 @@ class RBMSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
     TransformerMixin stands here, not with the estimator, because it wraps the `transform` of its own subclass only.
     """
 
+    # what estimators of another machine do otherwise
+
+    def _scaled(self, rows):
+        """Return rows as the machine knows them."""
+        return rows
+
+    def _visible_means(self, machine, H):
+        """Return the means of the visible units given rows of hidden states or probabilities."""
+        return bernoulli.mean(rbm.visible_logits(machine, H))
+
+    def _pseudo_likelihood(self, machine, rows, scaling=None):
+        """Return the pseudo-likelihood of each row; `scaling` is that of the training data, while there is no other."""
+        return pseudo_likelihood(machine, rows)
+
     # ---------------------------------------------------------------------------------------------------- conditionals
 
     def transform(self, X):
@@ -44,7 +58,7 @@ class RBMSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
         """
         rows = self._check_rows(X)
         with using(home_of(rows)):
-            return bernoulli.mean(rbm.hidden_logits(self._machine_on(home_of(rows)), rows))
+            return bernoulli.mean(self._model.hidden_logits(self._machine_on(home_of(rows)), self._scaled(rows)))
 
     def inverse_transform(self, H):
         """Return the visible probabilities p(v = 1 | h = H).
@@ -68,7 +82,7 @@ class RBMSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
                 H = _validation.finite_floats_of_gpu(H, "H")
             if H.shape[1] != self.components_.shape[0]:
                 raise ValueError(f"H has {H.shape[1]} columns, but the machine has n_components={self.components_.shape[0]}")
-            return bernoulli.mean(rbm.visible_logits(self._machine_on(home), H))
+            return self._visible_means(self._machine_on(home), H)
 
     def reconstruct(self, X):
         """Return the visible probabilities given the hidden probabilities of `X`: up and down, nothing drawn.
@@ -193,7 +207,7 @@ class RBMSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
         """
         rows = self._check_rows(X)
         with using(home_of(rows)):
-            return rbm.free_energy(self._machine_on(home_of(rows)), rows)
+            return self._model.free_energy(self._machine_on(home_of(rows)), self._scaled(rows))
 
     def score_samples(self, X):
         """Return the pseudo-likelihood Σ_i log p(v_i | all other v) of each row, in nats: exact and deterministic.
@@ -211,7 +225,7 @@ class RBMSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
         """
         rows = self._check_rows(X)
         with using(home_of(rows)):
-            return pseudo_likelihood(self._machine_on(home_of(rows)), rows)
+            return self._pseudo_likelihood(self._machine_on(home_of(rows)), rows)
 
     def score(self, X, y=None):
         """Return the mean pseudo-likelihood of the rows, in nats; larger is better.

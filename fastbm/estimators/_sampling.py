@@ -29,8 +29,8 @@ def clamp_units(chains: Chains, clamp: np.ndarray | None, n_visible: int):
     return free
 
 
-def sweep(machine: RoundedRBM, chains: Chains, n_steps: int, *, key, beta, visible_free, verbose) -> Chains:
-    """Run `n_steps` sweeps in short turns, with a progress bar when `verbose`."""
+def sweep(machine, chains: Chains, n_steps: int, *, key, beta, visible_free, verbose, advance=advance) -> Chains:
+    """Run `n_steps` sweeps in short turns, with a progress bar when `verbose`; `advance` is that of the machine's module."""
     turn = sweeps_a_turn(machine, chains.visible.shape[0])
     with tqdm(total=n_steps, disable=not verbose, desc="sampling", unit="sweep", leave=False, mininterval=0.5) as bar:
         for done in range(0, n_steps, turn):

@@ -143,18 +143,19 @@ class RBMTraining(FittedRBM):
         data.move(fitted["device"])
         if "gibbs_updates" in fitted:
             return self._state(fitted["device"])
-        machine = self._initial_machine(data.n_features, fitted["seed"])
-        return self._initial_state(RBM(*(device.to_device(array, fitted["device"]) for array in machine)))
+        machine = self._initial_machine(data, fitted)
+        return self._initial_state(type(machine)(*(device.to_device(array, fitted["device"]) for array in machine)))
 
-    def _initial_machine(self, n_features, seed) -> RBM:
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(Purpose.INITIALIZATION),)))
-        weights = rng.normal(0.0, 0.01, (n_features, self.n_components)).astype(np.float32)
-        return RBM(weights, np.zeros(n_features, np.float32), np.zeros(self.n_components, np.float32))
+    def _initial_machine(self, data, fitted) -> RBM:
+        """Return the machine that training starts from, on the CPU."""
+        rng = np.random.default_rng(np.random.SeedSequence(fitted["seed"], spawn_key=(int(Purpose.INITIALIZATION),)))
+        weights = rng.normal(0.0, 0.01, (data.n_features, self.n_components)).astype(np.float32)
+        return RBM(weights, np.zeros(data.n_features, np.float32), np.zeros(self.n_components, np.float32))
 
     def _initial_state(self, machine: RBM) -> State:
         """Return the training state that a machine begins with, which it may change."""
         ladder, n_chains = self._new_ladder(), int(self.n_chains or self.batch_size)
-        return ascent.init(machine, n_chains * (len(ladder.betas) if ladder else 1))._replace(ladder=ladder)
+        return self._rule.init(machine, n_chains * (len(ladder.betas) if ladder else 1))._replace(ladder=ladder)
 
     def _new_ladder(self):
         if self.algorithm != "pt":
@@ -167,16 +168,18 @@ class RBMTraining(FittedRBM):
         def take(array, dtype: Any = np.float32):
             return device.to_device(array, home).astype(dtype, order="C", copy=True)
 
-        machine = RBM(*map(take, self._machine()))
+        machine = self._machine()
+        machine = type(machine)(*map(take, machine))
         self._check_chains()
         velocity, offsets, activity = self._carried()
-        velocity, offsets = velocity and RBM(*map(take, velocity)), offsets and Offsets(*map(take, offsets))
+        velocity, offsets = velocity and type(velocity)(*map(take, velocity)), offsets and Offsets(*map(take, offsets))
         hidden = device.to_device(chain.pack(device.to_host(self.h_samples_)), home)
-        chains, ladder = Chains(take(self._visible_chains, np.uint64), hidden, self._updates), self._ladder_to_go_on()
+        visible = take(self._visible_chains, self._visible_chains.dtype)
+        chains, ladder = Chains(visible, hidden, self._updates), self._ladder_to_go_on()
         if ladder is not None:
             chains = self._with_tempered(chains, ladder)
         activity = None if activity is None else take(activity)
-        return ascent.resume(machine, velocity, chains, offsets, activity, ladder)
+        return self._rule.resume(machine, velocity, chains, offsets, activity, ladder)
 
     def _ladder_to_go_on(self):
         """Return the ladder of the last fit where the parameters still ask for it, else a new one, or None."""
@@ -192,7 +195,7 @@ class RBMTraining(FittedRBM):
             home = device.home_of(chains.visible)
             others: Any = [device.to_device(states, home) for states in self._tempered]
         else:
-            others = [xp.zeros((n_more, states.shape[1]), np.uint64) for states in chains[:2]]
+            others = [xp.zeros((n_more, states.shape[1]), states.dtype) for states in chains[:2]]
         visible, hidden = (xp.concatenate(pair) for pair in zip(chains[:2], others, strict=True))
         return Chains(visible, hidden, chains.updates)
 

@@ -20,6 +20,8 @@ from fastbm.training import minibatches
 class Rows:
     """Rows of an array or a sparse matrix, checked once; `weights`, 1 on the average, are what they count, None when alike."""
 
+    scaling: Any = None  # for the estimator: what it takes away from rows, and divides them by
+
     def __init__(self, estimator, X, sample_weight=None, *, reset: bool):
         X = _validation.check_rows(estimator, X, reset=reset, training=True)
         self.weights = None if sample_weight is None else _validation.check_weights(sample_weight, X.shape[0])
@@ -80,6 +82,9 @@ class Rows:
 
 class Batches:
     """Batches that an iterable gives, each checked when its turn comes; larger ones are cut into minibatches."""
+
+    weights: Any = None
+    scaling: Any = None
 
     def __init__(self, estimator, batches, sample_weight=None, *, reset: bool):
         if sample_weight is not None:

@@ -132,9 +132,24 @@ def check_beta(beta, n_samples: int) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def check_clamp(clamp, n_samples: int, n_features: int) -> np.ndarray:
-    """Return `clamp` as float64 of shape (1, n_features) or (n_samples, n_features) of 0, 1 and NaN."""
-    values = _as_float_array(clamp, "clamp", "0, 1, and NaN where a unit is free")
+def check_sigma(sigma, n_features: int) -> np.ndarray:
+    """Return the deviations of Gaussian units, float64 of shape (n_features,), from a number or one for each unit."""
+    values = _as_float_array(sigma, "sigma", "a number or one number for each feature")
+    if values.shape not in ((), (n_features,)):
+        raise ValueError(f"sigma must be a number or have shape ({n_features},), got shape {values.shape}")
+    if not (np.isfinite(values).all() and (values > 0).all()):
+        raise ValueError(f"sigma must be finite and above 0, got {sigma!r}")
+    return np.array(np.broadcast_to(values, (n_features,)))
+
+
+def check_clamp(clamp, n_samples: int, n_features: int, *, real: bool = False) -> np.ndarray:
+    """Return `clamp` as float64 of shape (1, n_features) or (n_samples, n_features) of 0, 1, or `real` numbers, and NaN."""
+    values = _as_float_array(clamp, "clamp", f"{'numbers' if real else '0, 1'}, and NaN where a unit is free")
+    if real:
+        _check_rows(values, "clamp", n_samples, n_features)
+        if np.isinf(values).any():
+            raise ValueError("clamp must hold finite numbers, and NaN where a unit is free, got infinity")
+        return np.atleast_2d(values)
     if np.asarray(to_host(adopt(clamp))).dtype == bool:
         raise ValueError("clamp must hold 0, 1, and NaN where a unit is free, got booleans, which may be meant as a mask")
     _check_rows(values, "clamp", n_samples, n_features)
@@ -147,10 +162,14 @@ def check_clamp(clamp, n_samples: int, n_features: int) -> np.ndarray:
     return np.atleast_2d(values)
 
 
-def check_start(init, n_samples: int, n_features: int) -> np.ndarray:
-    """Return rows to start sampling from: float64 of shape (n_samples, n_features) of 0 and 1."""
-    rows = _as_float_array(init, "init", "None, 'chains' or rows of 0 and 1")
+def check_start(init, n_samples: int, n_features: int, *, real: bool = False) -> np.ndarray:
+    """Return rows to start sampling from: float64 of shape (n_samples, n_features) of 0 and 1, or of `real` numbers."""
+    rows = _as_float_array(init, "init", f"None, 'chains' or rows of {'numbers' if real else '0 and 1'}")
     _check_rows(rows, "init", n_samples, n_features)
+    if real:
+        if not np.isfinite(rows).all():
+            raise ValueError("init must hold finite numbers, got NaN or infinity")
+        return np.broadcast_to(rows, (n_samples, n_features))
     if not ((rows == 0) | (rows == 1)).all():
         raise ValueError("init must hold only 0 and 1; round the rows, or draw them with fastbm.datasets.binarise")
     return np.broadcast_to(rows, (n_samples, n_features))

@@ -41,6 +41,7 @@ def bits_to_double(typingctx, word):
     return types.float64(types.int64), codegen
 
 
+@intrinsic
 def float_to_bits(typingctx, number):
     """The int32 that has the bits of a float32."""
 

@@ -128,13 +128,19 @@ def rounded(machine: GaussianRBM, center=None) -> RoundedGaussianRBM:
     `center` are the hidden states λ at which x is 0, by default all off.
     """
     standard, *rest = _standard(machine, center)
-    return RoundedGaussianRBM(*rbm.rounded(standard), *rest)
+    return _joined(rbm.rounded(standard), rest)
 
 
 def with_parameters(exact: RoundedGaussianRBM, machine: GaussianRBM, center=None) -> RoundedGaussianRBM:
     """Return a rounding whose couplings are those of the machine already, with all the rest; its biases are overwritten."""
     standard, *rest = _standard(machine, center)
-    return RoundedGaussianRBM(*rbm.with_biases(RoundedRBM(*exact[: len(RoundedRBM._fields)]), standard), *rest)
+    fields: Any = exact[: len(RoundedRBM._fields)]
+    return _joined(rbm.with_biases(RoundedRBM(*fields), standard), rest)
+
+
+def _joined(exact: RoundedRBM, rest) -> RoundedGaussianRBM:
+    fields: Any = (*exact, *rest)
+    return RoundedGaussianRBM(*fields)
 
 
 def _standard(machine: GaussianRBM, center):
@@ -158,7 +164,7 @@ def from_standard(machine: RoundedGaussianRBM, x):
 
 def empty_chains(machine: RoundedGaussianRBM, n_chains: int) -> Chains:
     """Return chains at x = 0 with every hidden unit off; `visible` is x, float32 of shape (n_chains, n_visible)."""
-    (n_visible, n_hidden), xp = machine.weights.shape, namespace(machine.weights)
+    n_visible, xp = machine.weights.shape[0], namespace(machine.weights)
     hidden = xp.zeros((n_chains, machine.hidden_bias.size // chain.WORD), np.uint64)
     return Chains(xp.zeros((n_chains, n_visible), np.float32), hidden, 0)
 

@@ -162,10 +162,10 @@ def step(
     """
     state, means = phase(with_space(state, len(rows)), rows, key=key, n_steps=n_steps)
     machine, exact, velocity, chains, space, offsets, activity, _ = state
-    factors, share = _factors(len(rows), len(means), weights, home_of(machine.weights))
+    factors, share = row_factors(len(rows), len(means), weights, home_of(machine.weights))
     n_hidden = len(machine.hidden_bias)
     if sparsity_target is not None:
-        activity = _pull_to_target(means[: len(rows), :n_hidden], factors, activity, sparsity_target, sparsity_cost)
+        activity = pull_to_target(means[: len(rows), :n_hidden], factors, activity, sparsity_target, sparsity_cost)
     no_velocity, no_offsets = nothing(namespace(machine.weights))
     offsets = offsets if centered else None
     offset_rate = OFFSET_RATE if offsets else 1.0
@@ -185,7 +185,7 @@ def step(
     return State(machine, exact, velocity, chains, space, offsets, activity, state.ladder), info
 
 
-def _factors(n_rows: int, n_means: int, weights: np.ndarray | None, home: str):
+def row_factors(n_rows: int, n_means: int, weights: np.ndarray | None, home: str):
     """Return the factors of the rows and of the chains, not to be written to, and what a step is multiplied by."""
     total = 0.0 if weights is None else float(weights.sum(dtype=np.float64))
     share = 1.0 if weights is None else total / n_rows
@@ -203,7 +203,7 @@ def _even_factors(n_rows: int, n_means: int, home: str):
     return to_device(factors, home)
 
 
-def _pull_to_target(means, factors, activity, target, cost):
+def pull_to_target(means, factors, activity, target, cost):
     """Take the gradient of the penalty away from the means of the data, in place; return the activity."""
     xp = namespace(means)
     now = xp.sum(means * factors[: len(means), None], axis=0)

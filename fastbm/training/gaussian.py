@@ -56,7 +56,7 @@ def resume(machine: GaussianRBM, velocity, chains: Chains, offsets=None, activit
 
 def step(
     state: State, rows, *, phase, key, n_steps, learning_rate, momentum=0.0, l1=0.0, l2=0.0, centered=True,
-    sparsity_target=None, sparsity_cost=0.0, weights=None, sigma_rate=0.0, smallest_sigma=1e-3,
+    sparsity_target=None, sparsity_cost=0.0, weights=None, sigma_rate=0.0, smallest_sigma: Any = np.float32(1e-3),
 ) -> tuple[State, Info]:  # fmt: skip
     """Make one update of the parameters from one minibatch of real numbers, shape (n, n_visible); see ``ascent.step``.
 
@@ -64,7 +64,7 @@ def step(
     ----------
     sigma_rate : float
         Step of log σ along its gradient; 0 keeps σ as it is.
-    smallest_sigma : float
+    smallest_sigma : float32, or array of shape (n_visible,)
         What σ is kept from falling below.
     """
     state = ascent.with_space(state, len(rows))
@@ -116,7 +116,7 @@ def _with_center(state: State, center) -> State:
 
 def _gradients(exact: RoundedGaussianRBM, x, p, factors, *, of_sigma):
     """Return the gradients of origin / σ, and of log σ or None, from rows of x and their hidden probabilities."""
-    xp, (n_visible, _) = namespace(x), exact.weights.shape
+    xp = namespace(x)
     if not of_sigma:
         x, p = (xp.sum(rows * factors[:, None], axis=0)[None] for rows in (x, p))
         return (x - _visible_means(exact, p))[0], None
@@ -171,7 +171,7 @@ def _moved(machine: GaussianRBM, exact: RoundedGaussianRBM, offsets, hidden_bias
     xp, sigma = namespace(origin), machine.sigma
     origin = exact.origin + sigma * origin
     if log_sigma is not None:
-        sigma = xp.maximum(sigma * xp.exp(log_sigma), xp.float32(smallest_sigma))
+        sigma = xp.maximum(sigma * xp.exp(log_sigma), smallest_sigma)
     shift = 0.0 if offsets is None else xp.sum(machine.weights * offsets.hidden, axis=1)
     hidden_bias = hidden_bias - xp.sum(machine.weights * (origin / sigma)[:, None], axis=0)
     return GaussianRBM(machine.weights, origin - sigma * shift, hidden_bias, sigma)
