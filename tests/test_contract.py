@@ -12,7 +12,7 @@ import sklearn.neural_network
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
-from fastbm import BernoulliRBM
+from fastbm import BernoulliRBM, GaussianRBM
 
 ESTIMATORS = [
     BernoulliRBM(n_components=5, n_iter=2),
@@ -21,6 +21,8 @@ ESTIMATORS = [
     BernoulliRBM(n_components=5, n_iter=2, centered=True, sparsity_target=0.2),
     BernoulliRBM(n_components=5, n_iter=2, algorithm="pt", betas=3, n_gibbs_steps_schedule="linear"),
     BernoulliRBM(n_components=5, n_iter=3, early_stopping=True, learning_rate_schedule="inverse"),
+    GaussianRBM(n_components=5, n_iter=2),
+    GaussianRBM(n_components=5, n_iter=2, standardize=True, learn_sigma=True, momentum=0.5),
 ]
 NOT_EQUIVALENT = {
     f"check_sample_weight_equivalence_on_{kind}_data": "rows repeated make other minibatches, and use other random numbers"

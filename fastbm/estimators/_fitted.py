@@ -102,7 +102,7 @@ class FittedRBM(BaseEstimator):
         if states.shape != shape or not ((states == 0) | (states == 1)).all():
             raise ValueError(f"h_samples_ must be 0 and 1 of shape {shape}, got an array of shape {states.shape}")
 
-    def _rounded(self) -> RoundedRBM:
+    def _rounded(self) -> Any:
         """Return the machine that is sampled, rounded anew only when the fitted attributes have changed."""
         machine = self._machine()
         last = _last_rounded.get(self)

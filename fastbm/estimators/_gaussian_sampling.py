@@ -24,9 +24,10 @@ class GaussianSampling(RBMSampling, GaussianTraining):
 
     def _unscaled(self, rows):
         """Return rows of the machine in the units of the data."""
-        if self._scaling() is None:
+        scaling = self._scaling()
+        if scaling is None:
             return rows
-        mean, scale = (to_device(array, home_of(rows)) for array in self._scaling())
+        mean, scale = (to_device(array, home_of(rows)) for array in scaling)
         return (rows * scale + mean).astype(rows.dtype, copy=False)
 
     def _log_scales(self) -> float:

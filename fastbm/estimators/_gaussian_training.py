@@ -62,9 +62,10 @@ class GaussianTraining(RBMFiles):
         return (self.mean_, self.scale_) if hasattr(self, "mean_") else None
 
     def _begin(self, data, fitted):
-        if "gibbs_updates" in fitted and self._scaling() is not None:
-            data.scaling = self._scaling()
-            fitted["features"] |= dict(zip(self._scales, data.scaling, strict=True))
+        scaling = self._scaling() if "gibbs_updates" in fitted else None
+        if scaling is not None:
+            data.scaling = scaling
+            fitted["features"] |= dict(zip(self._scales, scaling, strict=True))
         return super()._begin(data, fitted)
 
     def _initial_machine(self, data, fitted) -> Any:
@@ -111,7 +112,8 @@ class GaussianTraining(RBMFiles):
                 raise ValueError(f"{name} must be finite and have shape ({n_features},)")
         if ("mean_" in arrays) != ("scale_" in arrays) or not (arrays.get("scale_", np.ones(1)) > 0).all():
             raise ValueError("mean_ without scale_, or a scale_ that is not above 0")
-        return Machine(*machine, _validation.check_sigma(sigma, n_features).astype(machine[0].dtype))
+        fields: Any = (*machine, _validation.check_sigma(sigma, n_features).astype(machine[0].dtype))
+        return Machine(*fields)
 
     @classmethod
     def _visible_states(cls, machine):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Real
+from typing import Any
 
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval
@@ -16,8 +17,8 @@ from fastbm.machines.gaussian_rbm import GaussianRBM as Machine
 class GaussianRBM(GaussianSampling):
     """Restricted Boltzmann machine with Gaussian visible and binary hidden units, for real-valued data.
 
-    p(v, h) = exp(-Σ_i (v_i - a_i)² / (2σ_i²) + Σ_ij (v_i / σ_i) w_ij h_j + b h) / Z: given the hidden units, each visible one is
-    normal with mean a_i + σ_i Σ_j w_ij h_j and deviation σ_i [7]_. Trained as :class:`BernoulliRBM` is; results depend on
+    p(v, h) = exp(-Σ_i (v_i - a_i)² / (2σ_i²) + Σ_ij (v_i / σ_i) w_ij h_j + b h) / Z: given the hidden units, each visible one
+    is normal with mean a_i + σ_i Σ_j w_ij h_j and deviation σ_i [7]_. Trained as :class:`BernoulliRBM` is; results depend on
     `random_state` alone, not on the number of threads. Features should have a deviation of about 1: standardise them, or let
     `standardize` do it; all rows that are given or returned are in the units of the data then, too.
 
@@ -295,4 +296,11 @@ class GaussianRBM(GaussianSampling):
         """
         arrays = _validation.check_parameters(weights, visible_bias, hidden_bias)
         sigma = _validation.check_sigma(parameters.get("sigma", 1.0), len(arrays[1]))
-        return cls._from_machine(Machine(*arrays, sigma.astype(arrays[0].dtype)), parameters)
+        fields: Any = (*arrays, sigma.astype(arrays[0].dtype))
+        return cls._from_machine(Machine(*fields), parameters)
+
+    def __sklearn_tags__(self):
+        tags: Any = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags

@@ -33,6 +33,7 @@ from fastbm.machines.rbm import Chains
 from fastbm.training import ascent, optimizers, tempering
 from fastbm.training.ascent import OFFSET_RATE, Info, Offsets, State
 
+SMALLEST_SIGMA = np.float32(1e-3)
 LARGEST_STEP = 0.1
 """What log σ may change by in one update: a row far out moves it no further."""
 
@@ -56,7 +57,7 @@ def resume(machine: GaussianRBM, velocity, chains: Chains, offsets=None, activit
 
 def step(
     state: State, rows, *, phase, key, n_steps, learning_rate, momentum=0.0, l1=0.0, l2=0.0, centered=True,
-    sparsity_target=None, sparsity_cost=0.0, weights=None, sigma_rate=0.0, smallest_sigma: Any = np.float32(1e-3),
+    sparsity_target=None, sparsity_cost=0.0, weights=None, sigma_rate=0.0, smallest_sigma: Any = SMALLEST_SIGMA,
 ) -> tuple[State, Info]:  # fmt: skip
     """Make one update of the parameters from one minibatch of real numbers, shape (n, n_visible); see ``ascent.step``.
 
