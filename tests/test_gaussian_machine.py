@@ -101,6 +101,24 @@ class TestPseudoLikelihood:
         exact = -gaussian_rbm.free_energy(machine, v) - gaussian_rbm.log_partition(machine)
         np.testing.assert_allclose(gaussian_pseudo_likelihood(machine, v), exact, rtol=1e-6)
 
+    @pytest.mark.parametrize("scale", [1.0, 30.0, 3000.0])
+    def test_the_search_where_weights_are_large(self, scale, monkeypatch):
+        """One unit's density is a mixture that is known exactly; with the search forced also where weights are small."""
+        monkeypatch.setattr("fastbm.evaluation.gaussian_pseudo_likelihood.MOST_POINTS", 0)
+        machine = toy(1, 6, scale=scale)
+        h, _ = exact_hidden(machine)
+        v = gaussian_rbm.visible_means(machine, h[::7]) + 0.5
+        exact = -gaussian_rbm.free_energy(machine, v) - gaussian_rbm.log_partition(machine)
+        np.testing.assert_allclose(gaussian_pseudo_likelihood(machine, v), exact, rtol=1e-6)
+
+    def test_both_ways_agree(self, monkeypatch):
+        machine = toy(5, 4, scale=3.0)
+        v = machine.visible_bias + np.random.default_rng(1).normal(size=(6, 5)) * 3
+        expected = gaussian_pseudo_likelihood(machine, v)
+        for most in (0, float(np.median(np.abs(machine.weights).sum(axis=1))) + 14):
+            monkeypatch.setattr("fastbm.evaluation.gaussian_pseudo_likelihood.MOST_POINTS", most)
+            np.testing.assert_allclose(gaussian_pseudo_likelihood(machine, v), expected, rtol=1e-6)
+
     def test_rows_far_out_are_finite(self):
         machine = toy(3, 5)
         assert np.isfinite(gaussian_pseudo_likelihood(machine, np.full((2, 3), 1e6))).all()
