@@ -186,13 +186,13 @@ def infer_visible(machine: RoundedGaussianRBM, hidden, beta):
 
 def advance(
     machine: RoundedGaussianRBM, chains: Chains, n_updates: int, *, key, beta, visible_free=None, hidden_free=None,
-    whole=True,
+    whole=True, first_chain=0,
 ) -> Chains:  # fmt: skip
     """Run `n_updates` more block updates of every chain, in place; two of them are a sweep, even ones draw the hidden units.
 
     `beta` is float32 of shape (n_chains,) or (1,); it multiplies the `whole` energy, and is above 0, or only what is not x²/2,
-    so that x has variance 1 at every β. `visible_free` and `hidden_free` are packed, 1 where a unit is not clamped, shape
-    (n_chains, words) or (1, words), or None where no unit is.
+    so that x has variance 1 at every β. Row r is chain number first_chain + r. `visible_free` and `hidden_free` are packed, 1
+    where a unit is not clamped, shape (n_chains, words) or (1, words), or None where no unit is.
     """
     visible, hidden, start = chains
     home, (n_visible, n_hidden) = home_of(visible), machine.weights.shape
@@ -201,7 +201,7 @@ def advance(
     one = rbm.untempered(home)
     of_means, of_variances = (one, beta) if whole else (beta, one)
     for update in range(start, start + n_updates):
-        position: dict[str, Any] = {"key": key, "first_chain": 0, "update": update}
+        position: dict[str, Any] = {"key": key, "first_chain": first_chain, "update": update}
         if update % 2 == 0:
             logits, _ = infer(machine, visible)
             if beta is not one:
