@@ -8,7 +8,8 @@ import pytest
 
 from fastbm import BernoulliRBM
 from fastbm.device import namespace
-from fastbm.machines import rbm
+from fastbm.machines import gaussian_rbm, rbm
+from fastbm.machines.gaussian_rbm import GaussianRBM
 from fastbm.machines.rbm import RBM
 from fastbm.training import optimizers
 from fastbm.units import bernoulli
@@ -74,6 +75,20 @@ def test_energies(xp, arrays):
         got = formula(there, *moved)
         assert namespace(got) is xp
         np.testing.assert_allclose(back(got), formula(machine, *given), rtol=1e-12)
+
+
+def test_energies_of_gaussian_units(xp, arrays):
+    machine, h = GaussianRBM(*arrays["machine"], np.linspace(0.5, 2.0, 5)), arrays["h"]
+    v = np.random.default_rng(1).normal(size=(7, 5))
+    there, v_there, h_there = GaussianRBM(*map(xp.asarray, machine)), xp.asarray(v), xp.asarray(h)
+    for formula, states in (
+        (gaussian_rbm.hidden_logits, "v"), (gaussian_rbm.visible_means, "h"), (gaussian_rbm.free_energy, "v"),
+        (gaussian_rbm.energy, "vh"),
+    ):  # fmt: skip
+        got = formula(there, *[{"v": v_there, "h": h_there}[name] for name in states])
+        assert namespace(got) is xp
+        expected = formula(machine, *[{"v": v, "h": h}[name] for name in states])
+        np.testing.assert_allclose(back(got), expected, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5])

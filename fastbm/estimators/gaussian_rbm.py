@@ -32,7 +32,8 @@ class GaussianRBM(GaussianSampling):
         Deviations σ of the visible units given the hidden ones, as fractions of the features' own deviations with
         `standardize`; where training starts with `learn_sigma`.
     learn_sigma : bool, default=False
-        Whether σ is learnt, through its logarithm [7]_. It stays above a hundredth of `sigma`.
+        Whether σ is learnt, through its logarithm [7]_. It stays above a hundredth of `sigma`. Where clusters of the data lie
+        many σ apart, chains do not cross from one to the other, and ``algorithm="pt"`` is needed to weigh them.
     sigma_learning_rate : float, default=None
         Step of log σ along its gradient; `learning_rate` when None.
     standardize : bool, default=False
