@@ -74,7 +74,7 @@ def step(
     machine: Any = state.machine
     x = gaussian_rbm.to_standard(_exact(state), rows)
     state, means = phase(state, x, key=key, n_steps=n_steps)
-    factors, share = ascent.row_factors(state.space, len(rows), len(means), weights)
+    factors, share = ascent.row_factors(len(rows), len(means), weights, home_of(x))
     n_hidden, activity = len(machine.hidden_bias), state.activity
     of_data = means[: len(rows), :n_hidden]
     gradients = _gradients(_exact(state), x, of_data, factors[: len(rows)], of_sigma=sigma_rate > 0)
