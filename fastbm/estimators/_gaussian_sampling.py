@@ -34,6 +34,12 @@ class GaussianSampling(RBMSampling, GaussianTraining):
         """Return Σ log scale_, by which logarithms of densities in the units of the data are less."""
         return 0.0 if self._scaling() is None else float(np.log(self.scale_).sum())
 
+    def _chain_rows(self):
+        _, offsets, _ = self._carried()
+        with using(home_of(self.components_)):
+            exact = gaussian_rbm.rounded(self._machine(), offsets and offsets.hidden)
+            return gaussian_rbm.from_standard(exact, self._visible_chains)
+
     def _visible_means(self, machine, H):
         return self._unscaled(gaussian_rbm.visible_means(machine, H))
 

@@ -21,16 +21,17 @@ class Likelihood:
     """Methods of an estimator that has ``_machine()``, ``_machine_on(home)`` and ``_check_rows(X)``."""
 
     def log_likelihood(self, X, log_z=None):
-        """Return the log-likelihood log p(v) = -free energy(v) - log Z of each row, in nats.
+        """Return the log-likelihood log p(v) = -free energy(v) - log Z of each row, in nats; of Gaussian units a density's.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows of 0 and 1. Others have a free energy too, but no probability.
+            Rows of 0 and 1; others have a free energy too, but no probability. With Gaussian units any numbers; the density is
+            that in the units of `X`.
         log_z : float or LogPartition, default=None
             log Z, as from :func:`fastbm.evaluation.log_partition`. When None it is worked out by its method "auto", and
-            remembered until the parameters change: at once where one side has up to 20 units, else by annealing, which takes
-            a minute for 784 by 500 units and warns when it cannot be trusted.
+            remembered until the parameters change: at once where one side, with Gaussian visible units the hidden one, has up
+            to 20 units, else by annealing, which takes a minute for 784 by 500 units and warns when it cannot be trusted.
 
         Returns
         -------

@@ -10,11 +10,12 @@ from sklearn.utils._param_validation import Interval
 
 from fastbm.estimators import _validation
 from fastbm.estimators._gaussian_sampling import GaussianSampling
+from fastbm.estimators._likelihood import Likelihood
 from fastbm.estimators._training import CONSTRAINTS
 from fastbm.machines.gaussian_rbm import GaussianRBM as Machine
 
 
-class GaussianRBM(GaussianSampling):
+class GaussianRBM(Likelihood, GaussianSampling):
     """Restricted Boltzmann machine with Gaussian visible and binary hidden units, for real-valued data.
 
     p(v, h) = exp(-Σ_i (v_i - a_i)² / (2σ_i²) + Σ_ij (v_i / σ_i) w_ij h_j + b h) / Z: given the hidden units, each visible one

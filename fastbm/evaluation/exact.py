@@ -1,4 +1,4 @@
-"""log Z exactly: the states of the smaller side are enumerated, the units of the larger side summed out."""
+"""log Z exactly: the states of one side are enumerated, the smaller one's where both are binary, the other side summed out."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from fastbm import kernels
 from fastbm.device import namespace
 from fastbm.evaluation.given import unsupported
 from fastbm.evaluation.pseudo_likelihood import LARGEST_LOG_FACTOR, LARGEST_LOG_PRODUCT
+from fastbm.machines import gaussian_rbm
+from fastbm.machines.gaussian_rbm import GaussianRBM
 from fastbm.machines.rbm import RBM
 from fastbm.units import bernoulli
 
@@ -38,6 +40,18 @@ def _(machine: RBM) -> int:
     return min(machine.weights.shape)
 
 
+@n_enumerated.register
+def _(machine: GaussianRBM) -> int:
+    return machine.weights.shape[1]
+
+
+@exact_log_partition.register
+def _(machine: GaussianRBM) -> float:
+    """Visible units are integrated out, see ``gaussian_rbm.log_partition``."""
+    _check_size(machine.weights.shape[1], "hidden units")
+    return gaussian_rbm.log_partition(machine)
+
+
 @exact_log_partition.register
 def _(machine: RBM) -> float:
     """log Σ_s exp(b·s + Σ_i log(1 + exp(a_i + Σ_j w_ij s_j))), s the states of the smaller side.
@@ -50,11 +64,7 @@ def _(machine: RBM) -> float:
     if weights.shape[0] < weights.shape[1]:
         weights, large_bias, small_bias = weights.T, small_bias, large_bias
     n_small = small_bias.size
-    if n_small > MOST_UNITS:
-        raise ValueError(
-            f"the exact log partition enumerates the states of the smaller side, of at most {MOST_UNITS} units; "
-            f"this machine has {n_small}: use method='ais'"
-        )
+    _check_size(n_small, "the smaller side")
     largest = np.cumsum(np.asarray(_host(xp.abs(weights).max(axis=0))))
     n_low = min(LOW_UNITS, n_small, int((largest <= LARGEST_LOG_FACTOR).sum()))
     low = xp.asarray(states_of(0, 2**n_low, n_low))
@@ -73,6 +83,14 @@ def _(machine: RBM) -> float:
         parts.append(largest_term + math.log(float(xp.exp(terms - largest_term).sum())))
     top = max(parts)
     return top + math.log(math.fsum(math.exp(part - top) for part in parts))
+
+
+def _check_size(n_units: int, what: str) -> None:
+    if n_units > MOST_UNITS:
+        raise ValueError(
+            f"the exact log partition enumerates the states of {what}, of at most {MOST_UNITS} units; "
+            f"this machine has {n_units}: use method='ais'"
+        )
 
 
 def states_of(begin: int, end: int, n_units: int) -> np.ndarray:

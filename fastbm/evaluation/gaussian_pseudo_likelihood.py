@@ -27,6 +27,7 @@ NEGLIGIBLE = 40.0
 def gaussian_pseudo_likelihood(machine: GaussianRBM, v):
     """Return Σ_i log p(v_i | all other v), logarithms of densities, in nats, shape (n_samples,).
 
+    `v` is an array or a sparse matrix of shape (n_samples, n_visible).
     Given the others, x_i = (v_i - a_i) / σ_i is a mixture of normal distributions of variance 1, whose means lie between the
     sums of its negative and of its positive weights. So its normaliser, an integral of exp(-free energy), is the sum at points
     a distance of 1 apart to a relative 2 exp(-2π²) = 5e-9 [1]_, however large the weights are.
@@ -40,9 +41,10 @@ def gaussian_pseudo_likelihood(machine: GaussianRBM, v):
     standard = RBM(machine.weights, machine.visible_bias, hidden_bias_at(machine, machine.visible_bias))
     total = xp.empty(v.shape[0])
     for start in range(0, v.shape[0], ROWS_AT_A_TIME):
-        part = slice(start, start + ROWS_AT_A_TIME)
-        x = (xp.asarray(v[part], np.float64) - machine.visible_bias) / machine.sigma
-        total[part] = xp.sum(-_log_normaliser(standard, x) - xp.log(machine.sigma), axis=1)
+        part = v[start : start + ROWS_AT_A_TIME]
+        rows = xp.asarray(part.toarray() if hasattr(part, "toarray") else part, np.float64)
+        x = (rows - machine.visible_bias) / machine.sigma
+        total[start : start + ROWS_AT_A_TIME] = xp.sum(-_log_normaliser(standard, x) - xp.log(machine.sigma), axis=1)
     return total
 
 

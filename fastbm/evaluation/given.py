@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbm import kernels
-from fastbm.device import home_of, to_device
+from fastbm.device import namespace
 
 
 def machine_of(given) -> Any:
@@ -43,12 +42,18 @@ def check_count(value, name: str, minimum: int) -> int:
     return int(value)
 
 
-def check_binary(rows, name: str, n_visible: int):
-    """Return rows of 0 and 1 as an array of shape (n, n_visible)."""
+def check_shape(rows, name: str, n_visible: int):
+    """Return rows as an array of shape (n, n_visible), on the host or the GPU."""
     rows = rows.toarray() if hasattr(rows, "toarray") else rows
     rows = rows if hasattr(rows, "get") else np.asarray(rows)
     if rows.ndim != 2 or rows.shape[0] == 0 or rows.shape[1] != n_visible:
         raise ValueError(f"{name} must have shape (n_rows, {n_visible}), got {rows.shape}")
+    return rows
+
+
+def check_binary(rows, name: str, n_visible: int):
+    """Return rows of 0 and 1 as an array of shape (n, n_visible)."""
+    rows = check_shape(rows, name, n_visible)
     if not bool(((rows == 0) | (rows == 1)).all()):
         raise ValueError(f"{name} must hold only 0 and 1; round the rows, or draw them with fastbm.datasets.binarise")
     return rows
@@ -56,12 +61,17 @@ def check_binary(rows, name: str, n_visible: int):
 
 def check_unit_interval(rows, name: str, n_visible: int):
     """Return rows of numbers between 0 and 1 as a float64 array of shape (n, n_visible), on the host or the GPU."""
-    rows = rows.toarray() if hasattr(rows, "toarray") else rows
-    rows = rows.astype(np.float64) if hasattr(rows, "get") else np.asarray(rows, np.float64)
-    if rows.ndim != 2 or rows.shape[0] == 0 or rows.shape[1] != n_visible:
-        raise ValueError(f"{name} must have shape (n_rows, {n_visible}), got {rows.shape}")
+    rows = check_shape(rows, name, n_visible).astype(np.float64)
     if not bool(((rows >= 0) & (rows <= 1)).all()):
         raise ValueError(f"{name} must hold numbers between 0 and 1, got NaN or others")
+    return rows
+
+
+def check_real(rows, name: str, n_visible: int):
+    """Return rows of finite numbers as a float64 array of shape (n, n_visible), on the host or the GPU."""
+    rows = check_shape(rows, name, n_visible).astype(np.float64)
+    if not bool(namespace(rows).isfinite(rows).all()):
+        raise ValueError(f"{name} must hold finite numbers, got NaN or infinity")
     return rows
 
 
@@ -71,10 +81,30 @@ def has_chains(given) -> bool:
 
 
 def rows_of(given, init):
-    """Return the rows that chains begin at: those given, or the persistent chains of an estimator's training."""
+    """Return the rows that chains begin at, as the machine knows them: those given, or the persistent chains of a training."""
     if not isinstance(init, str):
-        return init
+        return scaled(given, init, "init")
     if init != "chains" or not has_chains(given):
-        raise ValueError(f"init must be rows of 0 and 1, or 'chains' where an estimator was trained, got {init!r}")
-    home = home_of(machine_of(given)[0])
-    return kernels.unpack(to_device(given._visible_chains, home), given.n_features_in_, np.float32)
+        raise ValueError(f"init must be rows of visible units, or 'chains' where an estimator was trained, got {init!r}")
+    return given._chain_rows()
+
+
+# An estimator may standardise its data: its machine then knows other rows than the user. It has `_scaled(rows)`,
+# `_unscaled(rows)`, and `_log_scales()`, by which logarithms of densities in the user's units are less.
+
+
+def scaled(given, rows, name: str):
+    """Return rows in the user's units as the machine knows them; ValueError, naming them, when they have not its shape."""
+    if not hasattr(given, "_scaled"):
+        return rows
+    return given._scaled(check_shape(rows, name, machine_of(given)[1].shape[0]))
+
+
+def unscaled(given, rows):
+    """Return rows of the machine in the user's units."""
+    return given._unscaled(rows) if hasattr(given, "_unscaled") else rows
+
+
+def log_scales(given) -> float:
+    """Return Σ log of the scales that rows are divided by, 0 where they are not."""
+    return given._log_scales() if hasattr(given, "_log_scales") else 0.0

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from fastbm.device import home_of, namespace, to_device, using
-from fastbm.evaluation.given import machine_of, unsupported
+from fastbm.evaluation.gaussian_pseudo_likelihood import gaussian_pseudo_likelihood
+from fastbm.evaluation.given import log_scales, machine_of, unsupported
 from fastbm.evaluation.partition import LogPartition, log_partition
 from fastbm.evaluation.pseudo_likelihood import pseudo_likelihood
-from fastbm.machines import rbm
+from fastbm.machines import gaussian_rbm, rbm
+from fastbm.machines.gaussian_rbm import GaussianRBM
 from fastbm.machines.rbm import RBM
 
 ROWS_AT_A_TIME = 4096
@@ -25,9 +27,22 @@ def free_energies(machine, X) -> Any:
 
 @free_energies.register
 def _(machine: RBM, X):
+    return _in_parts(rbm.free_energy, machine, X)
+
+
+@free_energies.register
+def _(machine: GaussianRBM, X):
+    def free_energy(machine, part):
+        return gaussian_rbm.free_energy(machine, part.toarray() if hasattr(part, "toarray") else part)
+
+    return _in_parts(free_energy, machine, X)
+
+
+def _in_parts(free_energy, machine, X):
+    """Return the free energies of some thousand rows at a time, in float64."""
     xp = namespace(machine.weights)
-    machine = RBM(*(xp.asarray(array, dtype=np.float64) for array in machine))
-    parts = [rbm.free_energy(machine, X[k : k + ROWS_AT_A_TIME]) for k in range(0, X.shape[0], ROWS_AT_A_TIME)]
+    machine = type(machine)(*(xp.asarray(array, dtype=np.float64) for array in machine))
+    parts = [free_energy(machine, X[k : k + ROWS_AT_A_TIME]) for k in range(0, X.shape[0], ROWS_AT_A_TIME)]
     return parts[0] if len(parts) == 1 else xp.concatenate(parts)
 
 
@@ -38,17 +53,19 @@ def pseudo_log_likelihoods(machine, X) -> Any:
 
 
 pseudo_log_likelihoods.register(RBM, pseudo_likelihood)
+pseudo_log_likelihoods.register(GaussianRBM, gaussian_pseudo_likelihood)
 
 
 def log_likelihood(machine, X, log_z=None):
-    """Return log p(v) = -free energy(v) - log Z of each row, in nats.
+    """Return log p(v) = -free energy(v) - log Z of each row, in nats; of Gaussian units the logarithm of a density.
 
     Parameters
     ----------
     machine : estimator or NamedTuple
         A fitted estimator, or the parameters of a machine.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Rows of 0 and 1. Others have a free energy too, but no probability.
+        Rows of 0 and 1; others have a free energy too, but no probability. With Gaussian units any numbers; the density is that
+        in the units of `X`, also where the estimator standardises them.
     log_z : float or LogPartition, default=None
         log Z, as from `log_partition`; worked out anew by its method "auto" when None. Its standard error is that of the mean
         over the rows too: more rows do not lower it.
@@ -62,10 +79,10 @@ def log_likelihood(machine, X, log_z=None):
     ValueError
         When `X` does not have the shape of the machine's rows.
     """
-    machine, X = _take(machine, X, "X")
+    scales, (machine, X) = log_scales(machine), _take(machine, X, "X")
     with using(home_of(X)):
         log_z = log_partition(machine) if log_z is None else log_z
-        return -free_energies(machine, X) - float(log_z.log_z if isinstance(log_z, LogPartition) else log_z)
+        return -free_energies(machine, X) - (float(log_z.log_z if isinstance(log_z, LogPartition) else log_z) + scales)
 
 
 def pseudo_log_likelihood(machine, X):
@@ -90,9 +107,9 @@ def pseudo_log_likelihood(machine, X):
     ----------
     .. [1] Besag, "Statistical analysis of non-lattice data", The Statistician 24, 1975.
     """
-    machine, X = _take(machine, X, "X")
+    scales, (machine, X) = log_scales(machine), _take(machine, X, "X")
     with using(home_of(X)):
-        return pseudo_log_likelihoods(machine, X)
+        return pseudo_log_likelihoods(machine, X) - scales
 
 
 def free_energy_gap(machine, train, valid) -> float:
@@ -131,12 +148,14 @@ def free_energy_gap(machine, train, valid) -> float:
     return means[0] - means[1]
 
 
-def _take(machine, X, name: str):
-    """Return the parameters, where the rows live, and the rows as an array or a sparse matrix."""
-    machine = machine_of(machine)
+def _take(given, X, name: str):
+    """Return the parameters, where the rows live, and the rows as the machine knows them: an array or a sparse matrix."""
+    machine = machine_of(given)
     if not hasattr(X, "toarray") and not hasattr(X, "get"):
         X = np.asarray(X, np.float64)
     n_visible = machine[1].shape[0]
     if X.ndim != 2 or X.shape[0] == 0 or X.shape[1] != n_visible:
         raise ValueError(f"{name} must have shape (n_samples, {n_visible}), got {X.shape}")
+    with using(home_of(X)):
+        X = given._scaled(X) if hasattr(given, "_scaled") else X
     return type(machine)(*(to_device(array, home_of(X)) for array in machine)), X

@@ -14,7 +14,7 @@ from fastbm.device import home_of, to_host, using
 from fastbm.evaluation import annealing, beta_schedule, bridge
 from fastbm.evaluation.bridge import Estimate
 from fastbm.evaluation.exact import exact_log_partition, n_enumerated
-from fastbm.evaluation.given import check_count, has_chains, machine_of, rows_of, seed_of
+from fastbm.evaluation.given import check_count, has_chains, machine_of, rows_of, scaled, seed_of
 from fastbm.evaluation.paths import annealed
 
 METHODS = ("auto", "exact", "ais")
@@ -92,7 +92,8 @@ def log_partition(
     machine : estimator or NamedTuple
         A fitted estimator, or the parameters of a machine.
     method : {"auto", "exact", "ais"}, default="auto"
-        "exact" enumerates the smaller side, of at most 25 units; "auto" does so up to 20, and anneals beyond.
+        "exact" enumerates the smaller side, of at most 25 units, or with Gaussian visible units the hidden ones; "auto" does so
+        up to 20, and anneals beyond.
     n_chains : int, default=128
         Forward chains, and as many reverse ones.
     n_betas : int, default=10000
@@ -101,8 +102,9 @@ def log_partition(
         The inverse temperatures: spaced so that all steps add equally to the variance of the log weights, as judged by a short
         pilot run; equally spaced; or given, increasing from 0 to 1, and then `n_betas` is not looked at.
     X : array-like of shape (n_samples, n_features), default=None
-        Rows that the base is fitted to: log odds of their smoothed mean activities. Without, the persistent chains of the
-        training are taken, or the ends of a pilot run. A base that is like the data is best.
+        Rows that the base is fitted to: log odds of their smoothed mean activities; of Gaussian units the mean at the mean
+        hidden states of the rows. Without, the persistent chains of the training are taken, or the ends of a pilot run. A base
+        that is like the data is best.
     init : None, "chains", "ends" or array-like of shape (n_rows, n_features), default=None
         Where reverse chains begin, before their `n_steps` sweeps: "chains", the persistent chains of the training; "ends", the
         ends of forward chains, drawn by their weights; or rows. Chains and rows are used in turn where there are too few. None
@@ -121,7 +123,8 @@ def log_partition(
     Returns
     -------
     result : LogPartition
-        Named: log_z, stderr, lower, upper, effective_sample_size, method.
+        Named: log_z, stderr, lower, upper, effective_sample_size, method. Of an estimator that standardises its data, it is
+        log Z of the machine of the standardised features.
 
     Raises
     ------
@@ -189,8 +192,7 @@ def anneal(
     n_chains, n_betas = check_count(n_chains, "n_chains", 2), check_count(n_betas, "n_betas", 2)
     n_steps, seed, machine = check_count(n_steps, "n_steps", 0), seed_of(random_state), machine_of(given)
     with using(home_of(machine[0])):
-        rows = rows_of(given, "chains") if X is None and has_chains(given) else X
-        path, betas = _plan(machine, rows, betas, n_betas, seed)
+        path, betas = _plan(machine, _base_rows(given, X), betas, n_betas, seed)
         key = chain.stream_key(seed, Purpose.ANNEALING)
         parts = annealing.in_groups(annealing.forward_group, n_chains, n_jobs, lambda *_: (path, betas, key, verbose))
         forward = np.concatenate([to_host(part[1]) for part in parts])
@@ -212,6 +214,13 @@ def anneal(
         )  # fmt: skip
         reverse = np.concatenate([to_host(part) for part in back])
     return _estimates(forward + path.log_base(), reverse + path.log_base(), families)
+
+
+def _base_rows(given, X):
+    """Return the rows that the base is fitted to, as the machine knows them: those given, training chains, or None."""
+    if X is not None:
+        return scaled(given, X, "X")
+    return rows_of(given, "chains") if has_chains(given) else None
 
 
 def _estimates(forward, reverse, families) -> Annealing:

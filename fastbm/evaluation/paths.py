@@ -164,13 +164,10 @@ class AnnealedRBM(NamedTuple):
         )  # fmt: skip
 
     def join(self, parts):
-        xp = namespace(self.base)
-        visible, hidden = (xp.concatenate([part[k] for part in parts]) for k in range(2))
-        return Chains(visible, hidden, parts[0].updates)
+        return join(parts)
 
     def take(self, states, rows):
-        rows = to_device(rows, home_of(self.base))
-        return Chains(states.visible[rows], states.hidden[rows], states.updates)
+        return take(states, rows)
 
     def rows(self, states):
         return kernels.unpack(states.visible, self.base.size, np.float64)
@@ -197,11 +194,25 @@ class AnnealedRBM(NamedTuple):
 
 def _restore(*parts):
     *arrays, exponent, tables, base, offset = parts
-    to_hidden, to_visible, visible_bias, hidden_bias = map(_aligned_copy, arrays)
+    to_hidden, to_visible, visible_bias, hidden_bias = map(aligned_copy, arrays)
     return AnnealedRBM(RoundedRBM(to_hidden, to_visible, visible_bias, hidden_bias, exponent, tables), base, offset)
 
 
-def _aligned_copy(array):
+def join(parts: list[Chains]) -> Chains:
+    """Return the chains of all parts, one behind the other."""
+    xp = namespace(parts[0].visible)
+    visible, hidden = (xp.concatenate([part[k] for part in parts]) for k in range(2))
+    return Chains(visible, hidden, parts[0].updates)
+
+
+def take(states: Chains, rows) -> Chains:
+    """Return copies of the chains of these rows."""
+    rows = to_device(rows, home_of(states.visible))
+    return Chains(states.visible[rows], states.hidden[rows], states.updates)
+
+
+def aligned_copy(array):
+    """Return a writable copy that begins where kernels expect it."""
     copy = aligned_zeros(array.shape, array.dtype, namespace(array))
     copy[...] = array
     return copy

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 from fastbm import chain
 from fastbm.chain import Purpose
 from fastbm.device import home_of, to_host, using
-from fastbm.evaluation.given import check_count, machine_of, rows_of, seed_of
+from fastbm.evaluation.given import check_count, log_scales, machine_of, rows_of, seed_of, unscaled
 from fastbm.evaluation.paths import annealed
 
 OBSERVABLES = ("energy", "free_energy")
@@ -35,7 +35,7 @@ def trace(
         A fitted estimator, or the parameters of a machine.
     observable : {"free_energy", "energy"} or callable, default="free_energy"
         The free energy of the visible units, the energy of both sides, or a function of visible rows (n_chains, n_features)
-        that returns a number for each row.
+        that returns a number for each row. Rows are in the units of the data, and so are the densities of Gaussian units.
     n_chains : int, default=4
         Number of chains.
     n_steps : int, default=1000
@@ -44,7 +44,8 @@ def trace(
         Sweeps from one number to the next.
     init : None, "chains" or array-like of shape (n_rows, n_features), default=None
         Where chains start: at draws of units with the machine's visible biases and no couplings, which lie far apart, as R-hat
-        needs it; at the persistent chains of the training; or at rows, in turn where there are too few.
+        needs it, where units are binary, but not where they are Gaussian and σ is small; at the persistent chains of the
+        training; or at rows, in turn where there are too few.
     random_state : int, RandomState instance or None, default=None
         Seed of the chains.
     verbose : int, default=0
@@ -89,14 +90,14 @@ def trace(
         for k in tqdm(range(out.shape[1] * thin), disable=not verbose, desc="tracing", unit="sweep", mininterval=0.5):
             states = path.sweep(states, 1.0, k + 1, key=key, first_chain=0)
             if (k + 1) % thin == 0:
-                out[:, k // thin] = _observe(path, states, observable)
+                out[:, k // thin] = _observe(given, path, states, observable)
     return out
 
 
-def _observe(path: Any, states, observable) -> np.ndarray:
+def _observe(given, path: Any, states, observable) -> np.ndarray:
     if not callable(observable):
-        return to_host(getattr(path, observable)(states))
-    rows = path.rows(states)
+        return to_host(getattr(path, observable)(states)) + log_scales(given)
+    rows = unscaled(given, path.rows(states))
     values: Any = to_host(observable(rows))
     if np.shape(values) != (rows.shape[0],):
         raise ValueError(f"observable must return a number for each of {rows.shape[0]} rows, got shape {np.shape(values)}")
