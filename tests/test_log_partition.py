@@ -377,7 +377,7 @@ BAD = [
     ({"n_chains": 1}, "n_chains must be an integer of at least 2"),
     ({"n_betas": 1.5}, "n_betas must be an integer of at least 2"),
     ({"n_steps": -1}, "n_steps must be an integer of at least 0"),
-    ({"init": "chains"}, "init must be rows of 0 and 1, or 'chains' where an estimator was trained"),
+    ({"init": "chains"}, "init must be rows of visible units, or 'chains' where an estimator was trained"),
     ({"init": np.full((3, 5), 0.5)}, "init must hold only 0 and 1"),
     ({"init": np.zeros((3, 4))}, r"init must have shape \(n_rows, 5\)"),
     ({"X": np.full((3, 5), 2.0)}, "X must hold numbers between 0 and 1"),
