@@ -102,6 +102,12 @@ class FittedRBM(BaseEstimator):
         if states.shape != shape or not ((states == 0) | (states == 1)).all():
             raise ValueError(f"h_samples_ must be 0 and 1 of shape {shape}, got an array of shape {states.shape}")
 
+    def _chain_rows(self):
+        """Return the visible rows of the training chains, as the machine knows them."""
+        n_visible = self._machine()[1].shape[0]
+        with using(home_of(self._visible_chains)):
+            return kernels.unpack(self._visible_chains, n_visible, np.float32)
+
     def _rounded(self) -> Any:
         """Return the machine that is sampled, rounded anew only when the fitted attributes have changed."""
         machine = self._machine()

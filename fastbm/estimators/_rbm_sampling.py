@@ -43,10 +43,6 @@ class RBMSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
         """Return what logarithms of densities in the units of the data are less by."""
         return 0.0
 
-    def _chain_rows(self):
-        """Return the visible rows of the training chains, as the machine knows them."""
-        return kernels.unpack(self._visible_chains, self.n_features_in_, np.float32)
-
     def _visible_means(self, machine, H):
         """Return the means of the visible units given rows of hidden states or probabilities."""
         return bernoulli.mean(rbm.visible_logits(machine, H))

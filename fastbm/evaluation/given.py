@@ -76,8 +76,8 @@ def check_real(rows, name: str, n_visible: int):
 
 
 def has_chains(given) -> bool:
-    """Whether this is an estimator with persistent chains of its training."""
-    return getattr(given, "_updates", 0) >= 2 and hasattr(given, "_visible_chains")
+    """Whether this is an estimator with persistent chains of its training, whose rows are ``_chain_rows()``."""
+    return getattr(given, "_updates", 0) >= 2 and hasattr(given, "_chain_rows")
 
 
 def rows_of(given, init):
