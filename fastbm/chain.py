@@ -7,7 +7,8 @@ plain NumPy *reference* that the tests compare the kernels with. It is written t
 * the input of a unit, the sum of ``Wq`` over the units that are on, is an exact int32 in any order of summation;
 * the logit is ``float32(input) * scale + beta * bias``, each operation rounded to float32, never fused;
 * the random word of a unit is Philox4x32-10 of (unit // 4, chain, sweep, block), word unit % 4 [1]_;
-* a unit is on when the uniform number that its word stands for lies below the logistic function of its logit.
+* a unit is on when the uniform number that its word stands for lies below the logistic function of its logit;
+* of a softmax group one unit is on, chosen by cumulative sums of exponentials in class order.
 
 States are packed: unit i is bit i % 64 of word i // 64, words are uint64, and the padding bits of the last word are 0.
 
@@ -206,6 +207,7 @@ EXP_COEFFICIENTS = tuple(
 )
 SMALLEST_LOGIT = np.float32(-87.0)
 ONE, ULP = np.float32(1.0), np.float32(2.0**-32)
+SOFTMAX_ULP = np.float32(2.0**-24)
 SMALLEST_NORMAL = np.float32(2.0**-126)
 """Smaller numbers count as 0, as they do where a GPU flushes them."""
 
@@ -248,6 +250,20 @@ def mean(logits: np.ndarray) -> np.ndarray:
     """Return the probability that units with float32 `logits` are on, by the chain's exponential; relative error 2e-7."""
     e = exp_negative(np.maximum(-np.abs(logits), SMALLEST_LOGIT))
     return np.where(logits > 0, ONE, e) / (ONE + e)
+
+
+def draw_class(logits: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """Return the class of each softmax group with float32 `logits` (n, n_classes), given one random word each, (n,) uint32.
+
+    e_k = exp(logit k - the largest); the sums e_0, e_0 + e_1, … are formed in class order, each rounded to float32. A word
+    stands for u = ((word >> 8) | 1) * 2**-24, and the class is the number of sums that are at most u times the last: since u is
+    below 1, that is never beyond the last class.
+    """
+    below = logits - logits.max(axis=1, keepdims=True)
+    e = exp_negative(np.where(below > SMALLEST_LOGIT, below, SMALLEST_LOGIT))
+    sums = np.cumsum(e, axis=1, dtype=np.float32)
+    uniform = ((words >> np.uint32(8)) | np.uint32(1)).astype(np.float32) * SOFTMAX_ULP
+    return (sums <= (uniform * sums[:, -1])[:, None]).sum(axis=1)
 
 
 # --------------------------------------------------------------------------------------------------------- normals
@@ -324,6 +340,26 @@ def draw_normal(means: np.ndarray, beta: np.ndarray, words: np.ndarray) -> np.nd
 
 
 # ----------------------------------------------------------------------------------------------------------- sweeps
+
+
+def draw_softmax(
+    states, given, couplings, bias, beta, loose, *, layer, first, n_classes, exponent, key, first_chain, update
+):  # fmt: skip
+    """Draw a softmax group, units that are all off but one, in place: the reference of ``fastbm.kernels.draw_softmax``.
+
+    The word of a group is that of its first unit, which is used for nothing else, since the block update that draws the other
+    units of the layer holds the group as if it were clamped. See the kernel's contract for the arguments.
+    """
+    chains, group = first_chain + np.arange(states.shape[0]), slice(first, first + n_classes)
+    inputs = np.zeros((len(chains), n_classes))
+    for neighbour, between in zip(given, couplings, strict=True):
+        inputs += unpack(neighbour, between.shape[1], np.float64) @ between[group].T
+    logits = logit(inputs.astype(np.int32), bias[group], beta, exponent)
+    words = random_words(first + 1, chains, update // 2, layer ^ 1, key)[:, first]
+    rows = unpack(states, WORD * states.shape[1])
+    drawn = rows.copy()
+    drawn[:, group] = np.arange(n_classes) == draw_class(logits, words)[:, None]
+    states[:] = pack(np.where(loose[:, None] != 0, drawn, rows))
 
 
 def gibbs(layers, up, down, biases, beta, free, *, exponent, key, first_chain, start, stop):

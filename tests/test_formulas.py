@@ -8,11 +8,11 @@ import pytest
 
 from fastbm import BernoulliRBM
 from fastbm.device import namespace
-from fastbm.machines import gaussian_rbm, rbm
+from fastbm.machines import gaussian_rbm, labels, rbm
 from fastbm.machines.gaussian_rbm import GaussianRBM
 from fastbm.machines.rbm import RBM
 from fastbm.training import optimizers
-from fastbm.units import bernoulli
+from fastbm.units import bernoulli, softmax
 
 
 @pytest.fixture(params=["numpy", "array_api_strict", "gpu"])
@@ -62,6 +62,28 @@ def test_units(xp, formula, dtype):
     got = formula(xp.asarray(x))
     assert got.dtype == getattr(xp, np.dtype(dtype).name)
     np.testing.assert_allclose(back(got), formula(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("formula", [softmax.mean, softmax.log_partition])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_softmax(xp, formula, dtype):
+    x = (np.random.default_rng(0).normal(size=(20, 7)) * np.logspace(-3, 4, 20)[:, None]).astype(dtype)
+    e = np.exp(x.astype(float) - x.max(axis=1, keepdims=True))
+    total = e.sum(axis=1, keepdims=True)
+    expected = e / total if formula is softmax.mean else (np.log(total) + x.max(axis=1, keepdims=True))[:, 0]
+    got = formula(xp.asarray(x))
+    assert got.dtype == getattr(xp, np.dtype(dtype).name)
+    np.testing.assert_allclose(back(got), expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("formula", [labels.class_logits, labels.free_energy, labels.hidden_means])
+def test_labels(xp, arrays, formula):
+    """With weights too large for the kernel, which takes arrays of NumPy and CuPy only."""
+    machine, v = arrays["machine"], arrays["v"][:, :3]
+    machine.weights[3:] *= 100
+    got = formula(RBM(*map(xp.asarray, machine)), xp.asarray(v), 2)
+    assert namespace(got) is xp
+    np.testing.assert_allclose(back(got), formula(machine, v, 2), rtol=1e-12)
 
 
 def test_energies(xp, arrays):

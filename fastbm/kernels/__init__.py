@@ -62,6 +62,26 @@ def gibbs(layers, up, down, biases, beta, free, tables, *, exponent, key, first_
     )  # fmt: skip
 
 
+def draw_softmax(
+    states, given, couplings, bias, beta, loose, *, layer, first, n_classes, exponent, key, first_chain, update
+):  # fmt: skip
+    """Draw a softmax group of units, of which one is on, given the layers next to theirs; its bits change in place.
+
+    The group are units `first` … `first` + `n_classes` - 1 of layer number `layer`, whose packed states are `states`, and whose
+    biases are `bias`; it may begin at any unit. `given` is a tuple of the packed states of one or two neighbouring layers, and
+    `couplings` one of the couplings from this layer to each: (n_units, padded(n_neighbours)), of which only the rows of the
+    group are read. `loose` (n_rows,) or (1,) uint8 says in which chains the group is free; in others it keeps its state.
+
+    It belongs to block update number `update`: call it before `gibbs` or `phases` runs that update with the bits of the group
+    cleared in `free`. Counters used: (first // 4, chain, update // 2, layer ^ 1), word first % 4. Reference:
+    ``fastbm.chain.draw_softmax``. Cost: an addition for each coupling of the group, and an exponential for each class.
+    """
+    _for(states, "softmax").draw_softmax(
+        states, given, couplings, bias, beta, loose, layer=layer, first=first, n_classes=n_classes, exponent=exponent, key=key,
+        first_chain=first_chain, update=update,
+    )  # fmt: skip
+
+
 def infer(states, couplings, bias, beta, logits, means, *, exponent):
     """Write the logits and the means, given packed states, of the units that `couplings` lead to.
 
@@ -122,7 +142,7 @@ def phases(
     `rows` are packed states, and so are `visible` and `hidden`, the chains, which change in place: update number `update` draws
     the visible units, the next one the hidden units. `means` (n_rows + n_chains, at least padded(n_hidden)) float32 gets the
     probabilities of the hidden units, first those of the rows, then those that the chains were drawn from. `visible_free` and
-    `hidden_free` have one row, 0 in the padding, 1 elsewhere: nothing is clamped. `tables` is the dict of these couplings.
+    `hidden_free` have one row; all hidden units are free. `tables` is the dict of these couplings.
 
     Counters used: (unit // 4, chain, update // 2, 1) and (unit // 4, chain, (update + 1) // 2, 0). Reference:
     ``fastbm.chain.gibbs`` and ``fastbm.chain.mean``. Cost: a row of couplings for each unit that is on, but of the chains'

@@ -50,10 +50,12 @@ def run_phases(
             part = max(item - n_row_items, 0)
             begin, end = n_chains * part // n_parts, n_chains * (part + 1) // n_parts
             if coarse.size:
+                held = visible[begin:end] & ~visible_free[0]
                 look_up_visible(
                     begin, end, visible, hidden, to_visible.shape[0], to_hidden, visible_bias, coarse, starts, steps, scale,
                     key0, key1, update,
                 )  # fmt: skip
+                visible[begin:end] = visible[begin:end] & visible_free[0] | held
             else:
                 draw_units(
                     begin, end, visible, hidden, to_visible, visible_bias, visible_free[0], means[:0], scale,

@@ -175,13 +175,20 @@ def start_at(exact: RoundedRBM, logits, *, key, update: int) -> Chains:
 
 
 def advance(
-    machine: RoundedRBM, chains: Chains, n_updates: int, *, key, beta, visible_free=None, hidden_free=None, first_chain=0
-) -> Chains:
+    machine: RoundedRBM, chains: Chains, n_updates: int, *, key, beta, visible_free=None, hidden_free=None, first_chain=0,
+    n_labels: int = 0,
+) -> Chains:  # fmt: skip
     """Run `n_updates` more block updates of every chain, in place; two of them are a sweep. Row r is chain first_chain + r.
 
     `beta` is float32 of shape (n_chains,) or (1,); `visible_free` and `hidden_free` are packed, 1 where a unit is not
-    clamped, shape (n_chains, words) or (1, words), or None where no unit is.
+    clamped, shape (n_chains, words) or (1, words), or None where no unit is. The last `n_labels` visible units are a softmax
+    group, free in the chains where its first unit is. Where all are clamped leave `n_labels` 0: the sweeps are then faster.
     """
+    if n_labels:
+        return _advance_with_labels(
+            machine, chains, n_updates, n_labels, visible_free, key=key, beta=beta, hidden_free=hidden_free,
+            first_chain=first_chain,
+        )  # fmt: skip
     visible, hidden, start = chains
     home = home_of(visible)
     visible_free = all_free(machine.to_hidden.shape[0], home) if visible_free is None else visible_free
@@ -194,6 +201,50 @@ def advance(
             exponent=machine.exponent, key=key, first_chain=first_chain, start=begin, stop=min(begin + turn, stop),
         )  # fmt: skip
     return Chains(visible, hidden, stop)
+
+
+def _advance_with_labels(machine: RoundedRBM, chains: Chains, n_updates: int, n_labels: int, visible_free, **how) -> Chains:
+    """Run block updates a sweep at a time: labels are drawn before each visible update, which then holds them."""
+    loose, held = labels_apart(visible_free, machine.to_hidden.shape[0], n_labels, home_of(chains.visible))
+    stop, n_chains, couplings = chains.updates + n_updates, len(chains.visible), ((machine.to_hidden,), (machine.to_visible,))
+    kernels.prepare(*couplings, machine.tables, n_chains=n_chains, n_updates=n_updates)
+    while chains.updates < stop:
+        is_visible = chains.updates % 2
+        if is_visible:
+            draw_labels(machine, chains, loose, n_labels, key=how["key"], beta=how["beta"], first_chain=how["first_chain"])
+        chains = advance(machine, chains, min(1 + is_visible, stop - chains.updates), visible_free=held, **how)
+    return chains
+
+
+def draw_labels(machine: RoundedRBM, chains: Chains, loose, n_labels: int, *, key, beta, first_chain=0) -> None:
+    """Draw the softmax group of the last `n_labels` visible units, for the next block update, where `loose` is not 0."""
+    kernels.draw_softmax(
+        chains.visible, (chains.hidden,), (machine.to_hidden,), machine.visible_bias, beta, loose, layer=0,
+        first=machine.to_hidden.shape[0] - n_labels, n_classes=n_labels, exponent=machine.exponent, key=key,
+        first_chain=first_chain, update=chains.updates,
+    )  # fmt: skip
+
+
+def labels_apart(visible_free, n_visible: int, n_labels: int, home: str):
+    """Return in which chains the labels are free, and which units besides them: the `loose` and `free` of the kernels."""
+    others = all_but_labels(n_visible, n_labels, home)
+    if visible_free is None:
+        return all_loose(home), others
+    first = n_visible - n_labels
+    bits = visible_free[:, first // chain.WORD] >> np.uint64(first % chain.WORD) & np.uint64(1)
+    return bits.astype(np.uint8), visible_free & others
+
+
+@cache
+def all_but_labels(n_visible: int, n_labels: int, home: str = "cpu"):
+    """Return a `free` argument of the kernels: all visible units but the last `n_labels`; shared, not to be written to."""
+    return to_device(chain.pack(np.arange(n_visible)[None, :] < n_visible - n_labels), home)
+
+
+@cache
+def all_loose(home: str = "cpu"):
+    """Return the `loose` argument of the kernels for labels that are free in every chain; shared, not to be written to."""
+    return to_device(np.ones(1, np.uint8), home)
 
 
 def sweeps_a_turn(machine: RoundedRBM, n_chains: int) -> int:
