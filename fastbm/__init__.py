@@ -7,12 +7,13 @@ __version__ = "0.1.0"
 _HOMES = {
     "BernoulliRBM": "fastbm.estimators",
     "GaussianRBM": "fastbm.estimators",
+    "RBMClassifier": "fastbm.estimators",
     "datasets": "fastbm.datasets",
     "evaluation": "fastbm.evaluation",
     "plotting": "fastbm.plotting",
 }
 
-__all__ = ["BernoulliRBM", "GaussianRBM", "__version__", "datasets", "evaluation", "plotting"]
+__all__ = ["BernoulliRBM", "GaussianRBM", "RBMClassifier", "__version__", "datasets", "evaluation", "plotting"]
 
 
 def __getattr__(name):  # nothing heavy is imported before it is used

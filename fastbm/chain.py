@@ -42,6 +42,7 @@ class Purpose(IntEnum):
     GIBBS = 4
     BINARISATION = 5
     HOLDING_OUT = 6
+    SHUFFLING = 7
     ANNEALING = 20
     REVERSE_ANNEALING = 21
     PILOT_ANNEALING = 22

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import fastbm
-from fastbm import BernoulliRBM, GaussianRBM
+from fastbm import BernoulliRBM, GaussianRBM, RBMClassifier
 
-ESTIMATORS = [BernoulliRBM, GaussianRBM]
+ESTIMATORS = [BernoulliRBM, GaussianRBM, RBMClassifier]
 
 
 def public_objects() -> dict[str, object]:
@@ -107,7 +107,7 @@ def test_attributes_are_those_of_a_fit(estimator, feature_names):
     machine = estimator(n_iter=1, algorithm="pt", random_state=0)  # with it there are the most
     if "standardize" in machine.get_params():
         machine.set_params(standardize=True)
-    machine.fit(np.array([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 1]]))
+    machine.fit(np.array([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 1]]), [0, 0, 1, 1])
     computed = {name for name, value in inspect.getmembers(estimator) if isinstance(value, property)}
     fitted = {name for name in vars(machine).keys() | computed if name.endswith("_") and not name.startswith("_")}
     documented = documented_names(inspect.getdoc(estimator), "Attributes")

@@ -2,5 +2,6 @@
 
 from fastbm.estimators.gaussian_rbm import GaussianRBM
 from fastbm.estimators.rbm import BernoulliRBM
+from fastbm.estimators.rbm_classifier import RBMClassifier
 
-__all__ = ["BernoulliRBM", "GaussianRBM"]
+__all__ = ["BernoulliRBM", "GaussianRBM", "RBMClassifier"]

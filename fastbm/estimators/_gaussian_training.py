@@ -75,10 +75,10 @@ class GaussianTraining(RBMFiles):
             data.scaling = moments(self, data.sample, data.weights)
             fitted["features"] |= dict(zip(self._scales, data.scaling, strict=True))
         else:
-            visible_bias = moments(self, data.some(SOME_ROWS))[0].astype(np.float32)
+            visible_bias = moments(self, data.some(SOME_ROWS)[0])[0].astype(np.float32)
         return Machine(weights, visible_bias, hidden_bias, sigma)
 
-    def _update(self, state, data, rows, weights, key, learning_rate, n_steps):
+    def _update(self, state, data, rows, labels, weights, key, learning_rate, n_steps):
         home = device.home_of(state.machine.weights)
         rows = scaled(device.to_device(rows.toarray() if hasattr(rows, "toarray") else rows, home), data.scaling)
         _validation.check_finite(self, rows)

@@ -21,7 +21,7 @@ class Monitor:
     """Takes the notes of one call of `fit`, and says when it is to end."""
 
     def __init__(self, estimator, data, fitted: dict[str, Any]):
-        self.estimator, self.data, self.fitted = estimator, data, fitted
+        self.estimator, self.data, self.fitted, self.measure = estimator, data, fitted, estimator._measure
         callbacks = estimator.callbacks or ()
         self.callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks)
         for index, callback in enumerate(self.callbacks):
@@ -41,15 +41,15 @@ class Monitor:
         if state.ladder is not None and np.isfinite(state.ladder.rates).all():
             record["swap_rate"] = float(state.ladder.rates.min())
         if self.estimator.verbose or self.callbacks:
-            record["pseudo_likelihood"] = self._score(state, self.data.some(SCORED_ROWS))
+            record[self.measure] = self._score(state, *self.data.some(SCORED_ROWS))
         if self.held_out is not None:
-            record["validation_score"] = self._score(state, self.held_out)
+            record["validation_score"] = self._score(state, *self.held_out)
         record["seconds"] = seconds
         self.fitted["history"].append(record)
         if self.estimator.verbose:
             name = type(self.estimator).__name__
-            score = record["pseudo_likelihood"]
-            tqdm.write(f"[{name}] Iteration {record['iteration']}, pseudo-likelihood = {score:.2f}, time = {seconds:.2f}s")
+            score = f"{self.measure.replace('_', '-')} = {record[self.measure]:.{self.estimator._digits}f}"
+            tqdm.write(f"[{name}] Iteration {record['iteration']}, {score}, time = {seconds:.2f}s")
         stop = self._is_enough(state, record)
         return self._call(state, record) or stop
 
@@ -57,10 +57,10 @@ class Monitor:
         """Return the state that was best on the held-out rows; without any, the last one."""
         return state if self.best is None else self.estimator._rule.resume(*_carried(self.best))
 
-    def _score(self, state: State, rows) -> float:
+    def _score(self, state: State, rows, labels) -> float:
         rows = rows.toarray() if hasattr(rows, "toarray") else rows
         rows = device.to_device(rows, device.home_of(state.machine.weights))
-        return float(self.estimator._pseudo_likelihood(state.machine, rows, self.data.scaling).mean())
+        return self.estimator._measured(state, rows, labels, self.data.scaling)
 
     def _is_enough(self, state: State, record) -> bool:
         """Note the best state; return whether there was none for `n_iter_no_change` passes."""

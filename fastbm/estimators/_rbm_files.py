@@ -49,7 +49,8 @@ class RBMFiles(RBMTraining):
         return cls._from_machine(RBM(*_validation.check_parameters(weights, visible_bias, hidden_bias)), parameters)
 
     @classmethod
-    def _from_machine(cls, machine, parameters):
+    def _from_machine(cls, machine, parameters, features=None):
+        """Return a fitted estimator of a machine, and of fitted attributes that are not of its training."""
         n_visible, n_hidden = machine.weights.shape
         if parameters.setdefault("n_components", n_hidden) != n_hidden:
             raise ValueError(
@@ -62,7 +63,7 @@ class RBMFiles(RBMTraining):
             seed=_validation.resolve_seed(self.random_state),
             n_iter=0,
             dtype=machine.weights.dtype,
-            features={"n_features_in_": n_visible},
+            features=features or {"n_features_in_": n_visible},
             device=device.resolve(self.device),
         )
 
@@ -93,7 +94,9 @@ class RBMFiles(RBMTraining):
             arrays |= {f"offsets.{name}": array for name, array in offsets._asdict().items()}
         if activity is not None:
             arrays["activity"] = activity
-        header = {name: getattr(self, name) for name in NUMBERS} | {"parameters": self._saved_parameters()}
+        header = (
+            {name: getattr(self, name) for name in NUMBERS} | {"parameters": self._saved_parameters()} | self._saved_classes()
+        )
         header["history"] = self.history_
         if self._ladder is not None:
             arrays |= {f"ladder.{name}": getattr(self._ladder, name) for name in LADDER_ARRAYS}
@@ -127,6 +130,10 @@ class RBMFiles(RBMTraining):
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{path} was tampered with: its content is not that of a {cls.__name__} ({error})") from error
 
+    def _saved_classes(self) -> dict:
+        """Return what the header of a file says of classes, where there are any."""
+        return {}
+
     def _saved_parameters(self) -> dict:
         parameters = self.get_params(deep=False)
         for name in ("learning_rate_schedule", "n_gibbs_steps_schedule"):
@@ -152,11 +159,12 @@ class RBMFiles(RBMTraining):
         activity = arrays.get("activity")
         _check_shapes(machine, velocity, chains, offsets, activity, *cls._visible_states(machine))
         features: dict = {name: arrays[name] for name in cls._scales if name in arrays}
-        features["n_features_in_"] = machine.weights.shape[0]
+        features |= cls._features_of_file(header, machine)
+        n_features = features["n_features_in_"]
         if self.n_components != machine.weights.shape[1]:
             raise ValueError(f"n_components={self.n_components} with components_ of shape {components.shape}")
-        if len(header.get("feature_names_in_", components[0])) != components.shape[1]:
-            raise ValueError(f"{len(header['feature_names_in_'])} feature_names_in_ for {components.shape[1]} features")
+        if len(header.get("feature_names_in_", components[0])) != n_features:
+            raise ValueError(f"{len(header['feature_names_in_'])} feature_names_in_ for {n_features} features")
         if "feature_names_in_" in header:
             features["feature_names_in_"] = np.array(header["feature_names_in_"], dtype=object)
         return self._set_fitted(
@@ -175,6 +183,11 @@ class RBMFiles(RBMTraining):
         """Return the machine of a file; ValueError when it is none."""
         components, visible_bias, hidden_bias = (arrays[name] for name in cls._parameters)
         return RBM(*_validation.check_parameters(components.T, visible_bias, hidden_bias))
+
+    @classmethod
+    def _features_of_file(cls, header, machine) -> dict:
+        """Return the number of features, and the classes where there are any; ValueError when they do not fit the machine."""
+        return {"n_features_in_": machine.weights.shape[0]}
 
     @classmethod
     def _visible_states(cls, machine) -> tuple[int, type]:

@@ -11,11 +11,11 @@ from fastbm.device import home_of, namespace, to_device
 from fastbm.machines.rbm import Chains, RoundedRBM, advance, all_free, empty_chains, sweeps_a_turn
 
 
-def fair_coins(machine: RoundedRBM, n_chains: int, seed: int) -> Chains:
-    """Return chains whose visible units are fair coins: one visible update at β = 0."""
+def fair_coins(machine: RoundedRBM, n_chains: int, seed: int, n_labels: int = 0) -> Chains:
+    """Return chains whose visible units are fair coins, and the last `n_labels` a fair die: one visible update at β = 0."""
     xp, key = namespace(machine.to_hidden), chain.stream_key(seed, Purpose.SAMPLING_START)
     chains = empty_chains(n_chains, machine.to_hidden.shape[0], machine.to_visible.shape[0], xp)
-    advance(machine, chains._replace(updates=1), 1, key=key, beta=xp.zeros(1, np.float32))
+    advance(machine, chains._replace(updates=1), 1, key=key, beta=xp.zeros(1, np.float32), n_labels=n_labels)
     return chains
 
 

@@ -59,8 +59,13 @@ CONSTRAINTS: dict[str, list] = {
 
 
 class RBMTraining(FittedRBM):
-    """The training of an estimator; public methods stand with it."""
+    """The training of an estimator; public methods stand with it.
 
+    `_measure` is what the progress is measured by, with so many `_digits` shown.
+    """
+
+    _measure, _digits = "pseudo_likelihood", 2
+    _pseudo_likelihood: Any
     learning_rate: float
     n_iter: int
     algorithm: str
@@ -75,9 +80,9 @@ class RBMTraining(FittedRBM):
     centered: bool
     warm_start: bool
 
-    def _fit(self, X, sample_weight=None):
-        """Fit to data; an earlier fit is untouched when it fails."""
-        data, fitted = self._take(X, sample_weight, fresh=not self.warm_start)
+    def _fit(self, X, sample_weight=None, **labels):
+        """Fit to data; an earlier fit is untouched when it fails. `labels` are for `_take`."""
+        data, fitted = self._take(X, sample_weight, fresh=not self.warm_start, **labels)
         with device.using(fitted["device"]):
             return self._set_fitted(self._train(data, fitted), **fitted)
 
@@ -91,9 +96,11 @@ class RBMTraining(FittedRBM):
         with tqdm(total=total, disable=not self.verbose, desc="fitting", unit="batch", mininterval=0.5) as bar:
             for iteration in range(n_iter):
                 settings: tuple = ()
-                for rows, weights, fraction in data.minibatches(size):
+                if getattr(self, "shuffle", False):
+                    data.shuffle(fitted["seed"], fitted["n_iter"])
+                for rows, labels, weights, fraction in data.minibatches(size):
                     settings = self._settings((iteration + fraction) / n_iter)
-                    state, grey = self._update(state, data, rows, weights, key, *settings)
+                    state, grey = self._update(state, data, rows, labels, weights, key, *settings)
                     warned = warned or self._warn(data, rows, grey, 6)
                     bar.update()
                 rbm.check(state.exact, state.machine)
@@ -101,14 +108,14 @@ class RBMTraining(FittedRBM):
                     break
         return monitor.final(state)
 
-    def _partial_fit(self, X, sample_weight=None):
-        """Make one update, or, where `X` is an iterable, one for each batch."""
-        data, fitted = self._take(X, sample_weight, fresh=False)
+    def _partial_fit(self, X, sample_weight=None, **labels):
+        """Make one update, or, where `X` is an iterable, one for each batch. `labels` are for `_take`."""
+        data, fitted = self._take(X, sample_weight, fresh=False, **labels)
         key, warned = chain.stream_key(fitted["seed"], Purpose.TRAINING), False
         with device.using(fitted["device"]):
             state = self._begin(data, fitted)
-            for rows, weights, _ in data.minibatches(sys.maxsize):
-                state, grey = self._update(state, data, rows, weights, key, *self._settings(0.0))
+            for rows, labels, weights, _ in data.minibatches(sys.maxsize):
+                state, grey = self._update(state, data, rows, labels, weights, key, *self._settings(0.0))
                 warned = warned or self._warn(data, rows, grey, 5)
             rbm.check(state.exact, state.machine)
             return self._set_fitted(state, **fitted)
@@ -142,15 +149,17 @@ class RBMTraining(FittedRBM):
         """Move the data to the device; return a training state there, all copies: a fit that fails changes nothing."""
         data.move(fitted["device"])
         if "gibbs_updates" in fitted:
-            return self._state(fitted["device"])
+            return self._state(fitted["device"])._replace(n_labels=data.n_labels)
         machine = self._initial_machine(data, fitted)
-        return self._initial_state(type(machine)(*(device.to_device(array, fitted["device"]) for array in machine)))
+        state = self._initial_state(type(machine)(*(device.to_device(array, fitted["device"]) for array in machine)))
+        return state._replace(n_labels=data.n_labels)
 
     def _initial_machine(self, data, fitted) -> RBM:
         """Return the machine that training starts from, on the CPU."""
         rng = np.random.default_rng(np.random.SeedSequence(fitted["seed"], spawn_key=(int(Purpose.INITIALIZATION),)))
-        weights = rng.normal(0.0, 0.01, (data.n_features, self.n_components)).astype(np.float32)
-        return RBM(weights, np.zeros(data.n_features, np.float32), np.zeros(self.n_components, np.float32))
+        n_visible = data.n_features + data.n_labels
+        weights = rng.normal(0.0, 0.01, (n_visible, self.n_components)).astype(np.float32)
+        return RBM(weights, np.zeros(n_visible, np.float32), np.zeros(self.n_components, np.float32))
 
     def _initial_state(self, machine: RBM) -> State:
         """Return the training state that a machine begins with, which it may change."""
@@ -204,9 +213,13 @@ class RBMTraining(FittedRBM):
         rate = float(self.learning_rate) * schedules.factor(self.learning_rate_schedule, fraction)
         return rate, schedules.sweeps(int(self.n_gibbs_steps), self.n_gibbs_steps_schedule, fraction)
 
-    def _update(self, state, data, rows, weights, key, learning_rate, n_steps):
+    def _measured(self, state: State, rows, labels, scaling) -> float:
+        """Return how well a machine does on rows, with their labels where there are any: what `_measure` names."""
+        return float(self._pseudo_likelihood(state.machine, rows, scaling).mean())
+
+    def _update(self, state, data, rows, labels, weights, key, learning_rate, n_steps):
         """Make one update; return the state, and whether the minibatch had other values than 0 and 1."""
-        state, rows = ascent.prepare(state, rows, data.binary)
+        state, rows = ascent.prepare(state, rows, data.binary, labels)
         if len(rows.grey) and not (data.range and max(map(abs, data.range)) <= LARGEST_FLOAT):
             _validation.check_finite(self, rows.grey)
         target = None if self.sparsity_target is None else float(self.sparsity_target)

@@ -18,14 +18,19 @@ from fastbm.training import minibatches
 
 
 class Rows:
-    """Rows of an array or a sparse matrix, checked once; `weights`, 1 on the average, are what they count, None when alike."""
+    """Rows of an array or a sparse matrix, checked once; `weights`, 1 on the average, are what they count, None when alike.
 
+    `labels` are numbers of classes, one a row; None where there are none.
+    """
+
+    labels: Any = None
+    n_labels = 0
     scaling: Any = None  # for the estimator: what it takes away from rows, and divides them by
 
     def __init__(self, estimator, X, sample_weight=None, *, reset: bool):
         X = _validation.check_rows(estimator, X, reset=reset, training=True)
         self.weights = None if sample_weight is None else _validation.check_weights(sample_weight, X.shape[0])
-        self.kept: Any = None  # numbers of the rows that are not held out
+        self.kept: Any = None  # numbers of the rows that make up the minibatches, in their order; None when all do
         self.X, self.n_features, self.home = X, X.shape[1], home_of(X)
         self.dtype, self.binary, self.range = _float(X), None, None
 
@@ -44,8 +49,20 @@ class Rows:
             if home != "cpu":
                 self.binary, self.range = bool(((self.X == 0) | (self.X == 1)).all()), extent(self.X)
 
+    def label(self, numbers, n_labels: int) -> None:
+        """Give each row the number of its class; ValueError when there are more or fewer."""
+        if len(numbers) != self.X.shape[0]:
+            raise ValueError(f"y has {len(numbers)} labels for the n_samples={self.X.shape[0]} rows of X")
+        self.labels, self.n_labels = numbers, n_labels
+
+    def shuffle(self, seed: int, number: int) -> None:
+        """Put the rows that are not held out in an order of their own for pass number `number`."""
+        rows = np.arange(self.X.shape[0]) if self.kept is None else np.sort(self.kept)
+        entropy = np.random.SeedSequence(seed, spawn_key=(int(Purpose.SHUFFLING), number))
+        self.kept = np.random.default_rng(entropy).permutation(rows)
+
     def hold_out(self, fraction: float, most: int, seed: int):
-        """Keep a fraction of the rows, drawn at random, out of the minibatches; return up to `most` of them."""
+        """Keep a fraction of the rows, drawn at random, out of the minibatches; return up to `most`, and their labels."""
         n_rows = self.X.shape[0]
         n_out = max(1, round(fraction * n_rows))
         if n_out >= n_rows:
@@ -57,15 +74,20 @@ class Rows:
             raise ValueError("sample_weight is 0 in all rows that are not held out")
         if self.weights is not None:
             self.weights /= self.weights[self.kept].mean()
-        return self.X[to_device(order[: min(n_out, most)], self.home)]
+        return self._rows(order[: min(n_out, most)])
 
-    def minibatches(self, size: int) -> Iterator[tuple[Any, Any, float]]:
-        """Yield each minibatch, its weights, and the fraction of the pass that is done before it."""
+    def minibatches(self, size: int) -> Iterator[tuple[Any, Any, Any, float]]:
+        """Yield each minibatch, its labels and weights, and the fraction of the pass that is done before it."""
         n_rows = self.X.shape[0] if self.kept is None else len(self.kept)
         for index, part in enumerate(minibatches.slices(n_rows, size)):
-            weights = None if self.weights is None else self.weights[part if self.kept is None else self.kept[part]]
-            rows = self.X[part if self.kept is None else to_device(self.kept[part], home_of(self.X))]
-            yield rows, weights, index / self.count(size)
+            numbers: Any = part if self.kept is None else self.kept[part]
+            weights = None if self.weights is None else self.weights[numbers]
+            yield *self._rows(numbers), weights, index / self.count(size)
+
+    def _rows(self, numbers) -> tuple[Any, Any]:
+        """Return rows, given a slice or their numbers, and their labels."""
+        labels = None if self.labels is None else self.labels[numbers]
+        return self.X[numbers if isinstance(numbers, slice) else to_device(numbers, home_of(self.X))], labels
 
     def count(self, size: int) -> int:
         """Return the number of minibatches of a pass."""
@@ -76,8 +98,9 @@ class Rows:
         return self.range or extent(self.X)
 
     def some(self, n: int):
-        """Return up to `n` rows from everywhere."""
-        return self.X[:: max(1, self.X.shape[0] // n)][:n]
+        """Return up to `n` rows from everywhere, and their labels."""
+        step = max(1, self.X.shape[0] // n)
+        return self._rows(slice(0, n * step, step))
 
 
 class Batches:
@@ -85,6 +108,7 @@ class Batches:
 
     weights: Any = None
     scaling: Any = None
+    n_labels = 0
 
     def __init__(self, estimator, batches, sample_weight=None, *, reset: bool):
         if sample_weight is not None:
@@ -104,8 +128,17 @@ class Batches:
         """Raise ValueError: batches come and go."""
         raise ValueError("early_stopping needs X as rows, of which some can be held out, but X is an iterable of batches")
 
-    def minibatches(self, size: int) -> Iterator[tuple[Any, Any, float]]:
-        """Yield each minibatch, None for its weights, and 0: how many are to come is not known."""
+    def label(self, numbers, n_labels: int) -> None:
+        """Raise ValueError: labels need all rows."""
+        raise ValueError(
+            "X must be rows, with a label in y for each; it is an iterable of batches: call partial_fit(rows, labels) for each"
+        )
+
+    def shuffle(self, seed: int, number: int) -> None:
+        """Do nothing: batches come as they come."""
+
+    def minibatches(self, size: int) -> Iterator[tuple[Any, None, None, float]]:
+        """Yield each minibatch, None for its labels and weights, and 0: how many are to come is not known."""
         if self.passes and self.once:
             raise ValueError(
                 "X is an iterator, which gives its batches once, but fit makes more than one pass; "
@@ -114,7 +147,7 @@ class Batches:
         for number, batch in enumerate(self.batches if self.passes else self.rest):
             rows = _batch(self.estimator, batch, number, reset=False)
             for part in minibatches.slices(rows.shape[0], size):
-                yield rows[part], None, 0.0
+                yield rows[part], None, None, 0.0
         self.passes += 1
 
     @property
@@ -133,8 +166,8 @@ class Batches:
         return extent(rows)
 
     def some(self, n: int):
-        """Return up to `n` rows of the first batch."""
-        return self.first[:n]
+        """Return up to `n` rows of the first batch, and None for their labels."""
+        return self.first[:n], None
 
 
 def _batch(estimator, batch, number: int, *, reset: bool):

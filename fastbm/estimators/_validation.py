@@ -190,16 +190,16 @@ def _check_rows(values, name: str, n_samples: int, n_features: int) -> None:
         )
 
 
-def check_parameters(weights, visible_bias, hidden_bias):
+def check_parameters(weights, visible_bias, hidden_bias, names=("weights", "visible_bias", "hidden_bias")):
     """Return the arrays of a machine given by hand, as float32 where all are, else float64, after checking their shapes."""
-    weights = np.array(check_array(to_host(adopt(weights)), dtype=FLOATS, input_name="weights"), order="C")
+    weights = np.array(check_array(to_host(adopt(weights)), dtype=FLOATS, input_name=names[0]), order="C")
     biases = []
-    for name, bias, size in (("visible_bias", visible_bias, weights.shape[0]), ("hidden_bias", hidden_bias, weights.shape[1])):
+    for name, bias, size in zip(names[1:], (visible_bias, hidden_bias), weights.shape, strict=True):
         bias = _as_float_array(bias, name, f"an array of shape ({size},)")
         if bias.shape != (size,):
             raise ValueError(
-                f"{name} must have shape ({size},) to match weights of shape {weights.shape}, got {bias.shape}; "
-                "weights are (n_visible, n_hidden), which is components_.T"
+                f"{name} must have shape ({size},) to match {names[0]} of shape {weights.shape}, got {bias.shape}; "
+                f"{names[0]} are (n_visible, n_hidden), which is components_.T"
             )
         wrong = bias[~(np.abs(bias) < LARGEST_BIAS)]
         if wrong.size:

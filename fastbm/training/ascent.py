@@ -61,7 +61,8 @@ class State(NamedTuple):
 
     `machine` has float32 parameters, and `exact` is its rounding, of which ``to_visible`` may be out of date while each update
     makes one sweep; `chains.updates` is odd: the hidden states were the last to be drawn. `activity` are the mean hidden states
-    that a sparsity target is compared with, `ladder` what ``tempering`` knows of its chains.
+    that a sparsity target is compared with, `ladder` what ``tempering`` knows of its chains. The last `n_labels` visible units
+    are a softmax group: one of them is on in every row and chain.
     """
 
     machine: RBM
@@ -72,6 +73,7 @@ class State(NamedTuple):
     offsets: Offsets | None = None
     activity: np.ndarray | None = None
     ladder: Any = None
+    n_labels: int = 0
 
 
 class Info(NamedTuple):
@@ -115,10 +117,13 @@ def space(machine: RBM, n_rows: int, n_chains: int) -> Space:
     return Space(minibatches.space(n_rows, n_visible, xp), means, *gradients)
 
 
-def prepare(state: State, rows, binary: bool | None = None) -> tuple[State, Rows]:
-    """Return a minibatch as `step` takes it, and the state, whose space it lies in; `binary`: see `minibatches.prepare`."""
+def prepare(state: State, rows, binary: bool | None = None, labels=None) -> tuple[State, Rows]:
+    """Return a minibatch as `step` takes it, and the state, whose space it lies in.
+
+    `binary` and `labels`, which a machine with labels needs: see `minibatches.prepare`.
+    """
     state = with_space(state, rows.shape[0])
-    return state, minibatches.prepare(rows, state.space.rows, binary)
+    return state, minibatches.prepare(rows, state.space.rows, binary, labels)
 
 
 def with_space(state: State, n_rows: int) -> State:
@@ -161,7 +166,7 @@ def step(
         When the weights have grown beyond what can be sampled, or are no longer finite; on the GPU `rbm.check` says so.
     """
     state, means = phase(with_space(state, len(rows)), rows, key=key, n_steps=n_steps)
-    machine, exact, velocity, chains, space, offsets, activity, _ = state
+    machine, exact, velocity, chains, space, offsets, activity, *_ = state
     factors, share = row_factors(len(rows), len(means), weights, home_of(machine.weights))
     n_hidden = len(machine.hidden_bias)
     if sparsity_target is not None:
@@ -182,7 +187,7 @@ def step(
     exact = exact._replace(exponent=exponent)
     rbm.step_biases(machine, exact, (space.visible_gradient, space.hidden_gradient), velocity, **ascent)
     info = Info(means[: len(rows), :n_hidden], means[len(rows) :, :n_hidden])
-    return State(machine, exact, velocity, chains, space, offsets, activity, state.ladder), info
+    return state._replace(exact=exact, velocity=velocity, offsets=offsets, activity=activity), info
 
 
 def row_factors(n_rows: int, n_means: int, weights: np.ndarray | None, home: str):

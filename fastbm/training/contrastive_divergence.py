@@ -22,7 +22,8 @@ def persistent(state: State, rows: Rows, *, key, n_steps):
     chains, exact = state.chains, state.exact
     if n_steps > 1:
         exact = rbm.rounded(state.machine, exact) if exact.tables.get("one way") else exact
-        chains = rbm.advance(exact, chains, 2 * (n_steps - 1), key=key, beta=rbm.untempered(home_of(exact.to_hidden)))
+        beta = rbm.untempered(home_of(exact.to_hidden))
+        chains = rbm.advance(exact, chains, 2 * (n_steps - 1), key=key, beta=beta, n_labels=state.n_labels)
     return _last_sweep(state._replace(chains=chains, exact=exact), rows, key)
 
 
@@ -40,9 +41,12 @@ def _last_sweep(state: State, rows: Rows, key):
     if len(rows.grey):
         rbm.grey_infer(machine, exact, rows.grey, means, means)
     (n_visible, n_hidden), home = machine.weights.shape, home_of(machine.weights)
+    if state.n_labels:
+        rbm.draw_labels(exact, chains, rbm.all_loose(home), state.n_labels, key=key, beta=rbm.untempered(home))
+    visible_free = rbm.all_but_labels(n_visible, state.n_labels, home)
     kernels.phases(
         rows.states, chains.visible, chains.hidden, means[len(rows.grey) :], exact.to_hidden, exact.to_visible,
-        exact.visible_bias, exact.hidden_bias, rbm.all_free(n_visible, home), rbm.all_free(n_hidden, home), exact.tables,
+        exact.visible_bias, exact.hidden_bias, visible_free, rbm.all_free(n_hidden, home), exact.tables,
         exponent=exact.exponent, key=key, update=chains.updates,
     )  # fmt: skip
     return state._replace(chains=chains._replace(updates=chains.updates + 2)), means

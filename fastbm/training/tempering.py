@@ -64,21 +64,21 @@ def tempered(state: State, rows: Rows, *, key, n_steps):
     logits, of_chains = (namespace(exact.to_hidden).empty((len(chains.visible), width), np.float32) for _ in range(2))
     sources = np.arange(len(chains.visible))
     for _ in range(n_steps):
-        chains, ladder, sources = sweep_and_exchange(machine, exact, chains, ladder, logits, of_chains, key)
+        chains, ladder, sources = sweep_and_exchange(machine, exact, chains, ladder, logits, of_chains, key, state.n_labels)
     means = state.space.means[: len(rows) + n_chains]
     means[: len(rows), :width] = rbm.infer(machine, exact, rows)[1]
     means[len(rows) :, :width] = of_chains[to_device(sources[:n_chains], home_of(of_chains))]
     return state._replace(exact=exact, chains=chains, ladder=ladder), means
 
 
-def sweep_and_exchange(machine: RBM, exact: RoundedRBM, chains: Chains, ladder: Ladder, logits, means, key):
+def sweep_and_exchange(machine: RBM, exact: RoundedRBM, chains: Chains, ladder: Ladder, logits, means, key, n_labels: int = 0):
     """Make a sweep and a round of exchanges; return the chains, the ladder, and which chain each state came from.
 
     `logits` and `means` get those of the hidden units at β = 1, before the exchanges.
     """
     home, n_chains = home_of(exact.to_hidden), len(chains.visible) // len(ladder.betas)
     beta = to_device(np.repeat(ladder.betas, n_chains).astype(np.float32), home)
-    chains = rbm.advance(exact, chains, 2, key=key, beta=beta)
+    chains = rbm.advance(exact, chains, 2, key=key, beta=beta, n_labels=n_labels)
     kernels.infer(
         chains.visible, exact.to_hidden, exact.hidden_bias, rbm.untempered(home), logits, means, exponent=exact.exponent
     )
