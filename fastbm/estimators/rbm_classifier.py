@@ -141,7 +141,7 @@ class RBMClassifier(LabelledRBM, RBMFiles):
     >>> from fastbm import RBMClassifier
     >>> X = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]])
     >>> y = ["left", "left", "right", "right"]
-    >>> machine = RBMClassifier(n_components=4, n_iter=200, random_state=0).fit(X, y)
+    >>> machine = RBMClassifier(n_components=4, n_iter=2000, random_state=0).fit(X, y)
     >>> machine.predict([[0, 1, 0, 0], [0, 0, 1, 0]]).tolist()
     ['left', 'right']
     >>> rows, labels = machine.sample(5, y="left", n_steps=100)
