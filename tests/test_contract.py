@@ -25,6 +25,8 @@ ESTIMATORS = [
     GaussianRBM(n_components=5, n_iter=2, standardize=True, learn_sigma=True, momentum=0.5),
     RBMClassifier(n_components=5, n_iter=2),
     RBMClassifier(n_components=5, n_iter=2, algorithm="cd", momentum=0.5, centered=True, shuffle=False),
+    RBMClassifier(n_components=5, n_iter=2, batch_size=100),
+    RBMClassifier(n_components=5, n_iter=2, batch_size=100, algorithm="cd", momentum=0.5, centered=True, shuffle=False),
 ]
 NOT_EQUIVALENT = {
     f"check_sample_weight_equivalence_on_{kind}_data": "rows repeated make other minibatches, and use other random numbers"

@@ -333,6 +333,7 @@ class RBMClassifier(LabelledRBM, RBMFiles):
         tags: Any = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.classifier_tags.poor_score = True  # as BernoulliNB's: its checks' features are not between 0 and 1
         return tags
 
 
