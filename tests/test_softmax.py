@@ -11,6 +11,7 @@ import pytest
 from fastbm import chain, kernels
 from fastbm.machines import labels, rbm
 from fastbm.machines.rbm import RBM
+from fastbm.training import ascent, contrastive_divergence, minibatches, tempering
 from fastbm.units import softmax
 
 KEY = chain.stream_key(7, chain.Purpose.SAMPLING)
@@ -316,3 +317,71 @@ class TestFormulas:
         joint = np.exp(known.log_p - largest).sum(axis=1)
         expected = joint @ known.h / joint.sum(axis=1, keepdims=True)
         np.testing.assert_allclose(labels.hidden_means(known.machine, known.v, N_LABELS), expected, rtol=1e-6, atol=1e-12)
+
+
+# ------------------------------------------------------------------------------------------------------------ learning
+
+
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("n_steps", [1, 3])
+@pytest.mark.parametrize("phase", [contrastive_divergence.persistent, contrastive_divergence.from_data])
+def test_an_update_equals_its_naive_twin(phase, n_steps, grey, way):
+    """Rows joined with their labels, the reference's chain, and the gradient in float64."""
+    rng = np.random.default_rng(0)
+    X, classes, rate = rng.random((9, 70)), rng.integers(0, 10, 9), 0.1
+    X = X if grey else (X < 0.4).astype(float)
+    machine = RBM(*(rng.normal(size=shape).astype(np.float32) * np.float32(0.3) for shape in ((80, 33), 80, 33)))
+    weights, visible_bias, hidden_bias = (array.astype(np.float64) for array in machine)
+    exact, joined = rbm.rounded(machine), np.concatenate([X, np.eye(10)[classes]], axis=1)
+    state = ascent.init(RBM(*(array.copy() for array in machine)), 9)._replace(n_labels=10)
+    chains, beta = rbm.empty_chains(9, 80, 33)._replace(updates=1), rbm.UNTEMPERED
+    if phase is contrastive_divergence.from_data:
+        logits, _ = rbm.infer(machine, exact, minibatches.prepare(joined))
+        chains = rbm.start_at(exact, logits, key=KEY, update=2)
+    everything = chain.pack(np.ones((1, 80)))
+    visible, _ = run_by_reference(exact, chains, 2 * n_steps - 1, beta=beta, visible_free=everything, n_labels=10)
+    hidden = run_by_reference(exact, chains, 2 * n_steps, beta=beta, visible_free=everything, n_labels=10)[1]
+
+    state, rows = ascent.prepare(state, X, labels=classes)
+    state, _ = ascent.step(state, rows, phase=phase, key=KEY, n_steps=n_steps, learning_rate=rate)
+    np.testing.assert_equal((state.chains.visible, state.chains.hidden), (visible, hidden))
+    assert state.chains.updates == chains.updates + 2 * n_steps
+    v = chain.unpack(visible, 80, np.float64)
+    assert (v[:, 70:].sum(axis=1) == 1).all()
+    p = [1 / (1 + np.exp(-(each @ weights + hidden_bias))) for each in (joined, v)]
+    expected = [
+        weights + rate * (joined.T @ p[0] - v.T @ p[1]) / 9,
+        visible_bias + rate * (joined - v).mean(axis=0),
+        hidden_bias + rate * (p[0] - p[1]).mean(axis=0),
+    ]
+    for got, array in zip(state.machine, expected, strict=True):
+        np.testing.assert_allclose(got, array, rtol=1e-4, atol=1e-5)
+
+
+def test_tempered_chains_hold_one_label_each():
+    """At every inverse temperature; at 0 classes are equally likely."""
+    rng = np.random.default_rng(0)
+    machine = RBM(*(rng.normal(size=shape).astype(np.float32) for shape in ((30, 8), 30, 8)))
+    ladder = tempering.init([1.0, 0.5, 0.0], adapted=False)
+    state = ascent.init(machine, 3 * 1000)._replace(n_labels=3, ladder=ladder)
+    state, rows = ascent.prepare(state, np.zeros((5, 27)), labels=np.zeros(5, int))
+    state, _ = ascent.step(state, rows, phase=tempering.tempered, key=KEY, n_steps=1, learning_rate=0.1)
+    classes = chain.unpack(state.chains.visible, 30)[:, 27:]
+    assert (classes.sum(axis=1) == 1).all()
+
+
+def test_grey_and_sparse_rows_get_their_labels(device_name, request):
+    """Behind the features: at the border of a word, and in space that held other rows."""
+    xp = np if device_name == "cpu" else request.getfixturevalue("gpu")
+    rng = np.random.default_rng(0)
+    classes = np.array([0, 2, 1, 2, 0])
+    into = minibatches.space(9, 66, xp)
+    for X in (rng.random((5, 63)), (rng.random((5, 63)) < 0.5).astype(np.float32)):
+        expected = np.concatenate([X, np.eye(3)[classes]], axis=1).astype(np.float32)
+        for _ in range(2):
+            rows = minibatches.prepare(xp.asarray(X), into, labels=classes)
+            if len(rows.grey):
+                np.testing.assert_array_equal(rows.grey if xp is np else rows.grey.get(), expected)
+            else:
+                states = rows.states if xp is np else rows.states.get()
+                np.testing.assert_array_equal(chain.unpack(states, 66), expected)
