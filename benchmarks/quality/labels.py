@@ -24,6 +24,8 @@ def main():
     parser.add_argument("--passes", type=int, default=50)
     parser.add_argument("--rate", type=float, default=0.1)
     parser.add_argument("--decay", type=float, default=0.001)
+    parser.add_argument("--gibbs", type=int, default=1, help="sweeps of the chains for each update")
+    parser.add_argument("--plain", action="store_true", help="the gradient is not centred")
     parser.add_argument("--sweeps", type=int, default=1000, help="of the samples")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save")
@@ -33,7 +35,8 @@ def main():
     train, test = datasets.binarise(train), datasets.binarise(test)
     machine = RBMClassifier(
         500, batch_size=100, n_iter=options.passes, learning_rate=options.rate, learning_rate_schedule="linear",
-        l2=options.decay, random_state=options.seed, callbacks=progress(test, y_test),
+        l2=options.decay, n_gibbs_steps=options.gibbs, centered=not options.plain, random_state=options.seed,
+        callbacks=progress(test, y_test),
     )  # fmt: skip
     begin = time.perf_counter()
     machine.fit(train, y_train)
@@ -53,7 +56,8 @@ def main():
         script="labels", test_errors=round(1 - machine.score(test, y_test), 4),
         train_errors=round(1 - machine.score(train[:10000], y_train[:10000]), 4), agreement=agreed,
         judge_accuracy=round(judge.score(test[:2000], y_test[:2000]), 4), passes=options.passes, rate=options.rate,
-        decay=options.decay, sweeps=options.sweeps, seed=options.seed, seconds=round(seconds),
+        decay=options.decay, gibbs=options.gibbs, centered=not options.plain, sweeps=options.sweeps,
+        seed=options.seed, seconds=round(seconds),
     )  # fmt: skip
 
 
