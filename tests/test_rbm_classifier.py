@@ -14,7 +14,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
-from fastbm import RBMClassifier, datasets
+from fastbm import RBMClassifier, datasets, evaluation
 from fastbm.kernels import threads_cpu
 
 NAMES = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
@@ -255,6 +255,10 @@ ROWS, LABELS = np.eye(4), np.array([0, 1, 0, 1])
 
 
 class TestBadInput:
+    def test_evaluation_does_not_take_label_units_for_binary_ones(self, fitted):
+        with pytest.raises(TypeError, match="evaluation knows no machines with label units, got RBMClassifier"):
+            evaluation.log_partition(fitted)
+
     @pytest.mark.parametrize(
         ("y", "message"),
         [

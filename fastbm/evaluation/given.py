@@ -13,6 +13,10 @@ from fastbm.device import namespace
 
 def machine_of(given) -> Any:
     """Return the parameters, a NamedTuple of ``fastbm.machines``: an estimator's ``_machine()``, or what was given itself."""
+    if hasattr(given, "classes_"):
+        raise TypeError(
+            f"evaluation knows no machines with label units, got {type(given).__name__}; its predict_proba is exact"
+        )
     return given._machine() if hasattr(given, "_machine") else given
 
 
