@@ -56,7 +56,7 @@ def plot_weights(machine, *, image_shape=None, n_units=64, title=None, ax=None):
 
     Parameters
     ----------
-    machine : BernoulliRBM
+    machine : fitted estimator
         Fitted to rows that are images.
     image_shape : (int, int), default=None
         Height and width; a square when None.
@@ -82,7 +82,7 @@ def plot_reconstructions(machine, X, *, image_shape=None, n_columns=10, title=No
 
     Parameters
     ----------
-    machine : BernoulliRBM
+    machine : fitted estimator
     X : array-like of shape (n_samples, n_features)
         Rows that are images.
     image_shape : (int, int), default=None
@@ -130,7 +130,7 @@ def plot_history(machine, *, ax=None):
 
     Parameters
     ----------
-    machine : BernoulliRBM
+    machine : fitted estimator
         Fitted with callbacks, `verbose` or `early_stopping`, one of which scores are noted for.
     ax : matplotlib Axes, default=None
 
@@ -152,7 +152,7 @@ def plot_history(machine, *, ax=None):
         if points:
             ax.plot(*zip(*points, strict=True), label=names[name])
     ax.set_xlabel("pass over the data")
-    ax.set_ylabel("pseudo-likelihood, nats a case")
+    ax.set_ylabel("accuracy" if hasattr(machine, "classes_") else "pseudo-likelihood, nats a case")
     ax.legend()
     return ax
 
@@ -162,7 +162,7 @@ def plot_machine(machine, X, samples, *, image_shape=None, title="samples"):
 
     Parameters
     ----------
-    machine : BernoulliRBM
+    machine : fitted estimator
     X : array-like of shape (n_samples, n_features)
         Rows that are images, best ones that were not trained on.
     samples : array-like of shape (n_samples, n_features)

@@ -143,7 +143,7 @@ class TestTampering:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (lambda a, h: h.update({"class": "DeepBoltzmannMachine"}), "holds a DeepBoltzmannMachine, not a BernoulliRBM"),
+            (lambda a, h: h.update({"class": "DeepBoltzmannMachine"}), "is of class DeepBoltzmannMachine, not BernoulliRBM"),
             (lambda a, h: h.update(format=99), "has format 99; this version of fastbm reads format 1"),
             (lambda a, h: h["parameters"].update(learning_rate=-1), "tampered with: .*learning_rate"),
             (lambda a, h: h["parameters"].update(surprise=1), "tampered with: .*surprise"),

@@ -337,3 +337,18 @@ def test_a_gpu_learns_as_the_cpu(gpu, iris, algorithm):
         np.testing.assert_allclose(getattr(on_gpu, name).get(), getattr(on_cpu, name), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(on_gpu.mean_, on_cpu.mean_)
     small(n_iter=1).fit(gpu.asarray(iris), sample_weight=weights)
+
+
+@pytest.mark.parametrize("offset", [0.0, 100.0, 1e4])
+def test_it_learns_wherever_the_data_lie(offset):
+    """Without being standardised: hidden units do not begin saturated by the mean."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 6))
+    X[:, 1] += 1.5 * X[:, 0]
+    X += (rng.random((500, 1)) < 0.5) * np.array([3.0, 3.0, -2.0, 0.0, 1.0, 2.0])
+    machine = GaussianRBM(5, n_iter=0, random_state=0).fit(X + offset)
+    assert np.abs(machine.transform(X + offset) - 0.5).max() < 0.2
+    settings = {"n_iter": 40, "learning_rate": 0.02, "batch_size": 50, "n_chains": 100, "random_state": 0}
+    machine = GaussianRBM(5, **settings).fit(X + offset)
+    normal = -0.5 * 6 * (np.log(2 * np.pi) + X.var(axis=0).mean())  # the best that deviations of 1 alone can do
+    assert machine.log_likelihood(X + offset).mean() > normal + 1.0

@@ -76,13 +76,22 @@ class TestSampleWeight:
             error = np.abs(np.mean(step, axis=0) - gradient).max()
             assert error < 5 * 0.5 * (20_000**-0.5 + 200_000**-0.5) + 1e-3  # the same chains in all four
 
-    def test_minibatches_without_weight_change_nothing(self, digits):
-        """But the chains, and what momentum carries."""
-        weights = np.zeros(1500)
-        weights[:50] = 1
-        ahead = BernoulliRBM(**SMALL, n_iter=1).fit(digits[0], sample_weight=weights)
-        alone = BernoulliRBM(**SMALL, n_iter=1, learning_rate=3.0).fit(digits[0][:50])
-        np.testing.assert_allclose(ahead.components_, alone.components_, rtol=1e-6)
+    @pytest.mark.parametrize("options", [{}, {"centered": True, "sparsity_target": 0.2}, {"early_stopping": True}], ids=str)
+    def test_rows_without_weight_might_as_well_not_be_there(self, digits, options):
+        weights = np.arange(1500) % 3 % 2 * 2.0
+        settings = SMALL | {"n_iter": 3, "callbacks": lambda machine, record: None} | options
+        some = BernoulliRBM(**settings).fit(digits[0], sample_weight=weights)
+        alone = BernoulliRBM(**settings).fit(digits[0][weights > 0], sample_weight=np.ones(500))
+        np.testing.assert_array_equal(some.components_, alone.components_)
+        for ours, theirs in zip(some.history_, alone.history_, strict=True):
+            assert {**ours, "seconds": 0} == {**theirs, "seconds": 0}
+
+    def test_huge_ones_do_not_overflow(self, digits):
+        weights = np.ones(1500)
+        weights[:2] = 1e308
+        machine = BernoulliRBM(**SMALL, n_iter=1).fit(digits[0], sample_weight=weights)
+        assert np.isfinite(machine.components_).all()
+        assert np.abs(machine.components_).max() > 0.1
 
     @pytest.mark.parametrize(
         ("weights", "message"),
@@ -188,7 +197,7 @@ class TestCallbacks:
 
     def test_can_end_the_training(self, digits):
         calls = []
-        last = lambda machine, record: record["iteration"] == 2 or None  # noqa: E731
+        last = lambda machine, record: np.bool_(True) if record["iteration"] == 2 else None  # noqa: E731
         machine = BernoulliRBM(**SMALL, n_iter=9, callbacks=[last, lambda machine, record: calls.append(record)])
         assert machine.fit(digits[0]).n_iter_ == 2
         assert len(calls) == 2

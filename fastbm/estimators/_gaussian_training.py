@@ -76,6 +76,7 @@ class GaussianTraining(RBMFiles):
             fitted["features"] |= dict(zip(self._scales, data.scaling, strict=True))
         else:
             visible_bias = moments(self, data.some(SOME_ROWS)[0])[0].astype(np.float32)
+            hidden_bias = -(visible_bias / sigma) @ weights  # so that no unit begins saturated, wherever the data lie
         return Machine(weights, visible_bias, hidden_bias, sigma)
 
     def _update(self, state, data, rows, labels, weights, key, learning_rate, n_steps):

@@ -10,6 +10,8 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from fastbm.device import adopt, to_device, to_host
 
+LARGEST_ITEM = 8
+"""Bytes of a floating label that JSON can hold."""
 SHOWN = 5
 """Labels that an error message names, at the most."""
 
@@ -71,6 +73,8 @@ def decode(numbers, classes: np.ndarray, home: str = "cpu"):
 
 def to_header(classes: np.ndarray) -> dict[str, Any]:
     """Return classes as what JSON has."""
+    if classes.dtype.kind not in "UObiuf" or (classes.dtype.itemsize > LARGEST_ITEM and classes.dtype.kind == "f"):
+        raise ValueError(f"a file cannot hold labels of dtype {classes.dtype}; use strings or numbers")
     return {"classes": {"dtype": classes.dtype.str, "values": classes.tolist()}}
 
 
@@ -80,7 +84,10 @@ def from_header(header) -> np.ndarray:
     kind = str if dtype.kind in "UO" else bool if dtype.kind == "b" else int if dtype.kind in "iu" else float
     if dtype.kind not in "UObiuf" or not all(isinstance(value, kind) for value in values):
         raise ValueError(f"classes of dtype {dtype} with values {_some(values)}")
-    return np.array(values, dtype)
+    classes = np.array(values, dtype)
+    if classes.tolist() != values or not np.array_equal(np.unique(classes), classes):
+        raise ValueError(f"classes {_some(values)} are not different, or not in order")
+    return classes
 
 
 def _some(labels: list) -> str:

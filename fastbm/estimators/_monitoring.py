@@ -78,7 +78,7 @@ class Monitor:
             return False
         machine = self.estimator._snapshot(state, self.fitted)
         answers = [callback(machine, dict(record)) for callback in self.callbacks]
-        return any(answer is True for answer in answers)
+        return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
 
 
 def _carried(state: State) -> tuple:

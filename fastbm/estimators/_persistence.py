@@ -62,7 +62,7 @@ def read(path, kind: str) -> tuple[dict[str, np.ndarray], dict]:
     if header.get("format") != FORMAT:
         raise ValueError(f"{path} has format {header.get('format')!r}; this version of fastbm reads format {FORMAT}")
     if header.get("class") != kind:
-        raise ValueError(f"{path} holds a {header.get('class')}, not a {kind}: use {header.get('class')}.load")
+        raise ValueError(f"{path} is of class {header.get('class')}, not {kind}: use {header.get('class')}.load")
     return arrays, header
 
 

@@ -39,7 +39,8 @@ class RBMFiles(RBMTraining):
 
         Returns
         -------
-        machine : BernoulliRBM
+        machine : object
+            The estimator.
 
         Raises
         ------
@@ -97,7 +98,8 @@ class RBMFiles(RBMTraining):
         header = (
             {name: getattr(self, name) for name in NUMBERS} | {"parameters": self._saved_parameters()} | self._saved_classes()
         )
-        header["history"] = self.history_
+        header["history"] = [{str(name): _plain(value) for name, value in record.items()} for record in self.history_]
+        _history_of_file(header)
         if self._ladder is not None:
             arrays |= {f"ladder.{name}": getattr(self._ladder, name) for name in LADDER_ARRAYS}
             arrays |= {f"tempered.{side}": states for side, states in zip(SIDES, self._tempered, strict=True)}
@@ -117,7 +119,8 @@ class RBMFiles(RBMTraining):
 
         Returns
         -------
-        machine : BernoulliRBM
+        machine : object
+            The estimator.
 
         Raises
         ------
@@ -127,7 +130,7 @@ class RBMFiles(RBMTraining):
         arrays, header = _persistence.read(path, cls.__name__)
         try:
             return cls._from_file(arrays, header)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(f"{path} was tampered with: its content is not that of a {cls.__name__} ({error})") from error
 
     def _saved_classes(self) -> dict:
@@ -203,7 +206,7 @@ def _plain(value):
         return int(value)
     if isinstance(value, Real):
         return float(value)
-    return [_plain(each) for each in value] if isinstance(value, list | tuple | np.ndarray) else value
+    return value if value is None or isinstance(value, str) else np.asarray(value).tolist()
 
 
 def _ladder_of_file(arrays, header, chains: Chains):
@@ -216,6 +219,9 @@ def _ladder_of_file(arrays, header, chains: Chains):
     shapes = [(array.shape, array.dtype) for array in (accepted, rates)]
     if shapes != [((len(betas) - 1,), np.dtype(np.float64))] * 2 or rounds >= tempering.ROUNDS:
         raise ValueError(f"a ladder of {len(betas)} inverse temperatures with arrays of {shapes} after {rounds} rounds")
+    known = np.concatenate([accepted, np.nan_to_num(rates)])
+    if not ((known >= 0) & (known <= tempering.ROUNDS)).all():
+        raise ValueError("a ladder with rates that are none")
     visible, hidden = (
         np.concatenate([states, arrays[f"tempered.{side}"]]) for side, states in zip(SIDES, chains[:2], strict=True)
     )
@@ -244,6 +250,8 @@ def _check_shapes(machine, velocity, chains, offsets, activity, width, dtype):
     got = [(array.shape, array.dtype) for array in arrays]
     if got != expected or n_chains == 0:
         raise ValueError(f"arrays of {got} where {expected} were expected")
+    if not all(np.isfinite(array).all() for array in arrays if array.dtype == np.float32):
+        raise ValueError("arrays hold NaN or infinity")
     free = (all_free(n_units) for n_units in machine.weights.shape)
     if any((states & ~units).any() for states, units in zip(chains[:2], free, strict=True) if chain.is_packed(states)):
         raise ValueError("chains have units that the machine has not")

@@ -164,7 +164,7 @@ class LabelledRBM(ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerM
         Returns
         -------
         free_energy : ndarray of shape (n_samples,)
-            ``-free_energy - log Z`` is the log-likelihood of the features.
+            ``-free_energy - log Z`` is the log-likelihood of the features; log Z is not worked out for machines with labels.
         """
         return self._formula(labels.free_energy, X)
 

@@ -31,6 +31,8 @@ class Rows:
         X = _validation.check_rows(estimator, X, reset=reset, training=True)
         self.weights = None if sample_weight is None else _validation.check_weights(sample_weight, X.shape[0])
         self.kept: Any = None  # numbers of the rows that make up the minibatches, in their order; None when all do
+        if self.weights is not None and not self.weights.all():
+            self.kept = np.flatnonzero(self.weights)
         self.X, self.n_features, self.home = X, X.shape[1], home_of(X)
         self.dtype, self.binary, self.range = _float(X), None, None
 
@@ -63,18 +65,16 @@ class Rows:
 
     def hold_out(self, fraction: float, most: int, seed: int):
         """Keep a fraction of the rows, drawn at random, out of the minibatches; return up to `most`, and their labels."""
-        n_rows = self.X.shape[0]
-        n_out = max(1, round(fraction * n_rows))
-        if n_out >= n_rows:
-            raise ValueError(f"validation_fraction={fraction} leaves nothing of n_samples={n_rows} to train on")
+        rows = np.arange(self.X.shape[0]) if self.kept is None else self.kept
+        n_out = max(1, round(fraction * len(rows)))
+        if n_out >= len(rows):
+            raise ValueError(f"validation_fraction={fraction} leaves nothing of n_samples={len(rows)} to train on")
         entropy = np.random.SeedSequence(seed, spawn_key=(int(Purpose.HOLDING_OUT),))
-        order = np.random.default_rng(entropy).permutation(n_rows)
-        self.kept = np.sort(order[n_out:])
-        if self.weights is not None and not self.weights[self.kept].any():
-            raise ValueError("sample_weight is 0 in all rows that are not held out")
+        order = np.random.default_rng(entropy).permutation(len(rows))
+        self.kept = np.sort(rows[order[n_out:]])
         if self.weights is not None:
             self.weights /= self.weights[self.kept].mean()
-        return self._rows(order[: min(n_out, most)])
+        return self._rows(rows[order[: min(n_out, most)]])
 
     def minibatches(self, size: int) -> Iterator[tuple[Any, Any, Any, float]]:
         """Yield each minibatch, its labels and weights, and the fraction of the pass that is done before it."""
@@ -99,6 +99,8 @@ class Rows:
 
     def some(self, n: int):
         """Return up to `n` rows from everywhere, and their labels."""
+        if self.kept is not None:
+            return self._rows(np.sort(self.kept)[:: max(1, len(self.kept) // n)][:n])
         step = max(1, self.X.shape[0] // n)
         return self._rows(slice(0, n * step, step))
 

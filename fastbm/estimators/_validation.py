@@ -76,7 +76,7 @@ def check_finite(estimator, rows: np.ndarray) -> None:
 
 
 def check_weights(sample_weight, n_samples: int) -> np.ndarray:
-    """Return what each row counts, float64 of shape (n_samples,), divided by the mean."""
+    """Return what each row counts, float64 of shape (n_samples,), divided by the mean of those that are not 0."""
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n_samples, sample_weight)
     weights = _as_float_array(sample_weight, "sample_weight", f"numbers of shape ({n_samples},)")
@@ -84,7 +84,8 @@ def check_weights(sample_weight, n_samples: int) -> np.ndarray:
         raise ValueError(f"sample_weight must have shape ({n_samples},), a number for each row, got shape {weights.shape}")
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
         raise ValueError("sample_weight must be finite, not negative, and not zero everywhere")
-    return weights / weights.mean()
+    weights = weights / weights.max()  # so that nothing overflows
+    return weights / weights[weights > 0].mean()
 
 
 def check_ladder(betas) -> np.ndarray:

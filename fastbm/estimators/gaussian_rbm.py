@@ -20,8 +20,9 @@ class GaussianRBM(Likelihood, GaussianSampling):
 
     p(v, h) = exp(-Σ_i (v_i - a_i)² / (2σ_i²) + Σ_ij (v_i / σ_i) w_ij h_j + b h) / Z: given the hidden units, each visible one
     is normal with mean a_i + σ_i Σ_j w_ij h_j and deviation σ_i [7]_. Trained as :class:`BernoulliRBM` is; results depend on
-    `random_state` alone, not on the number of threads. Features should have a deviation of about 1: standardise them, or let
-    `standardize` do it; all rows that are given or returned are in the units of the data then, too.
+    `random_state` alone, not on the number of threads. Features should have a mean of about 0 and a deviation of about 1:
+    standardise them, or let `standardize` do it, because float32 loses what is finer than 1e-7 of the mean. All rows that are
+    given or returned are in the units of the data then, too.
 
     Parameters
     ----------
@@ -83,7 +84,7 @@ class GaussianRBM(Likelihood, GaussianSampling):
         at.
     validation_fraction : float in (0, 1), default=0.1
         Fraction of the rows that early stopping holds out; it scores up to 1,000 of them after each pass.
-    n_iter_no_change : int, default=10
+    n_iter_no_change : int, default=50
         Passes without a gain of more than `tol` after which early stopping ends the training.
     tol : float, default=1e-4
         Gain of the mean pseudo-likelihood, in nats.
@@ -191,7 +192,7 @@ class GaussianRBM(Likelihood, GaussianSampling):
         centered=True,
         early_stopping=False,
         validation_fraction=0.1,
-        n_iter_no_change=10,
+        n_iter_no_change=50,
         tol=1e-4,
         callbacks=None,
         warm_start=False,

@@ -104,7 +104,7 @@ def split_rhat(draws) -> float:
     """Return the rank-normalised split R-hat [1]_: near 1 when all halves of all chains have seen the same.
 
     √(pooled variance / variance within) of the normal scores of the draws' ranks, each chain cut in halves; the larger one of
-    this and the same for |draws - median|. Values above 1.01 say that chains have not mixed.
+    this and the same for ``|draws - median|``. Values above 1.01 say that chains have not mixed.
 
     Parameters
     ----------
