@@ -6,6 +6,9 @@ import math
 
 import numpy as np
 
+MOST_PAIRS = 50
+"""Rows that `plot_machine` reconstructs, at the most."""
+
 
 def plot_images(images, *, image_shape=None, n_columns=None, limits=None, cmap="gray_r", title=None, ax=None):
     """Draw rows as images, side by side in one frame.
@@ -164,7 +167,7 @@ def plot_machine(machine, X, samples, *, image_shape=None, title="samples"):
     ----------
     machine : fitted estimator
     X : array-like of shape (n_samples, n_features)
-        Rows that are images, best ones that were not trained on.
+        Rows that are images, best ones that were not trained on; the first 50 are drawn.
     samples : array-like of shape (n_samples, n_features)
     image_shape : (int, int), default=None
         Height and width; a square when None.
@@ -179,7 +182,7 @@ def plot_machine(machine, X, samples, *, image_shape=None, title="samples"):
     figure = _figure(figsize=(15, 5.4), dpi=110)
     left, middle, right = figure.subplots(1, 3)
     plot_weights(machine, image_shape=image_shape, ax=left)
-    plot_reconstructions(machine, X, image_shape=image_shape, ax=middle)
+    plot_reconstructions(machine, X[:MOST_PAIRS], image_shape=image_shape, ax=middle)
     plot_samples(samples, image_shape=image_shape, title=title, ax=right)
     return figure
 
