@@ -20,6 +20,7 @@ References
 from __future__ import annotations
 
 from enum import IntEnum
+from itertools import pairwise
 
 import numpy as np
 
@@ -48,6 +49,8 @@ class Purpose(IntEnum):
     PILOT_ANNEALING = 22
     RESAMPLING = 23
     TRACE = 24
+    CLAMPED = 30
+    INFERENCE = 31
 
 
 # --------------------------------------------------------------------------------------------------- packed states
@@ -383,3 +386,48 @@ def gibbs(layers, up, down, biases, beta, free, *, exponent, key, first_chain, s
             words = random_words(biases[layer].size, chains, update // 2, layer ^ 1, key)
             states = pack(draw(logits, words))
             layers[layer][:] = (states & free[layer]) | (layers[layer] & ~free[layer])
+
+
+def graph_gibbs(
+    states, indptr, indices, data, bias, beta, free, starts, sizes, numbers, *, exponent, key, first_chain, start, stop
+):  # fmt: skip
+    """Block Gibbs sampling of a machine on any graph: the reference of ``fastbm.kernels.graph_gibbs``."""
+
+    def inputs_of(rows, begin, end):
+        columns = [rows[:, indices[a:b]] @ data[a:b].astype(np.int64) for a, b in pairwise(indptr[begin : end + 1])]
+        return np.stack(columns, axis=1)
+
+    numbered = {"exponent": exponent, "key": key, "first_chain": first_chain, "start": start, "stop": stop}
+    _sweep_blocks(states, inputs_of, bias, beta, free, starts, sizes, numbers, **numbered)
+
+
+def dense_gibbs(
+    states, couplings, bias, beta, free, starts, sizes, numbers, *, exponent, key, first_chain, start, stop
+):  # fmt: skip
+    """Block Gibbs sampling of a machine with a matrix of couplings: the reference of ``fastbm.kernels.dense_gibbs``."""
+
+    def inputs_of(rows, begin, end):
+        return rows[:, : len(couplings)] @ couplings[:, begin:end].astype(np.int64)
+
+    numbered = {"exponent": exponent, "key": key, "first_chain": first_chain, "start": start, "stop": stop}
+    _sweep_blocks(states, inputs_of, bias, beta, free, starts, sizes, numbers, **numbered)
+
+
+def _sweep_blocks(
+    states, inputs_of, bias, beta, free, starts, sizes, numbers, *, exponent, key, first_chain, start, stop
+):  # fmt: skip
+    """Run sweeps `start` … `stop` - 1: every block in turn, its units drawn given all others.
+
+    ``inputs_of(rows, begin, end)`` returns the inputs of slots `begin` … `end` - 1. The word of a unit is that of its position
+    in its block, at the block's number.
+    """
+    chains, n_slots = first_chain + np.arange(len(states)), bias.size
+    rows, is_free = unpack(states, n_slots, np.int64), unpack(free, n_slots, bool)
+    for sweep in range(start, stop):
+        beta_now = beta[:, (sweep - start) % beta.shape[1]]
+        for begin, size, number in zip(starts, sizes, numbers, strict=True):
+            slots = slice(begin, begin + size)
+            inputs = inputs_of(rows, begin, begin + size).astype(np.int32)
+            drawn = draw(logit(inputs, bias[slots], beta_now, exponent), random_words(size, chains, sweep, number, key))
+            rows[:, slots] = np.where(is_free[:, slots], drawn, rows[:, slots])
+    states[:] = pack(rows)

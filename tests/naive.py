@@ -209,3 +209,18 @@ def add_log_ratios(states, couplings, bias, offset, out, *, exponent, before, af
         x = v @ couplings[: len(offset)].astype(np.float64) * 2.0**-exponent + bias.astype(np.float64)
         out[row] += (after - before) * (v @ offset)
         out[row] += sum(np.logaddexp(0, after * each) - np.logaddexp(0, before * each) for each in x)
+
+
+def symmetric(rng, n_units, share=1.0, scale=1.0):
+    """A random symmetric matrix of couplings with zeros on the diagonal, and about this share of the others not 0."""
+    upper = np.triu(rng.normal(size=(n_units, n_units)) * scale * (rng.random((n_units, n_units)) < share), 1)
+    return upper + upper.T
+
+
+def distribution(couplings, bias, beta=1.0, given=None):
+    """All states of a general machine, and their probabilities, those that differ from `given` where it is not NaN being 0."""
+    states = all_states(len(bias))
+    minus_energy = beta * (np.einsum("si,ij,sj->s", states, np.triu(couplings, 1), states) + states @ bias)
+    if given is not None:
+        minus_energy[(states != given)[:, ~np.isnan(given)].any(axis=1)] = -np.inf
+    return states, np.exp(minus_energy - log_sum_exp(minus_energy))

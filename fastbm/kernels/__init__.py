@@ -82,6 +82,49 @@ def draw_softmax(
     )  # fmt: skip
 
 
+def graph_gibbs(
+    states, indptr, indices, data, bias, beta, free, starts, sizes, numbers, tables, *, exponent, key, first_chain, start, stop
+):  # fmt: skip
+    """Run sweeps `start` … `stop` - 1 of a machine on a sparse graph; the states change in place.
+
+    Units lie in *slots*, block after block in the order in which the blocks are drawn: block b has the slots ``starts[b]`` …
+    ``starts[b] + sizes[b] - 1``, in the order of its units. Each block begins at a multiple of 64, the slots between are
+    padding. No unit has a coupling to one of its own block.
+
+    `states` are packed, (n_chains, n_slots // 64), n_slots a multiple of 64; `indptr` (n_slots + 1,), `indices` and `data`
+    (n_entries,), all int32, are the couplings in compressed rows: the neighbours of slot s are
+    ``indices[indptr[s] : indptr[s + 1]]``, ascending, and `data` their rounded couplings; each coupling is there in both
+    directions, padding has none. `bias` (n_slots,) float32; `free` packed, (n_chains, n_slots // 64) or of one row, 0 in the
+    padding. `beta` float32, (n_chains or 1, stop - start or 1): one for each sweep, or for all. `starts`, `sizes` and
+    `numbers` (n_blocks,) int32 live on the host. `tables` is a dict that belongs to these couplings, empty at first: what is
+    built from them is kept in it.
+
+    Counters used: (position // 4, chain, sweep, number of the block), the position of a unit being its slot less its block's
+    first. Reference: ``fastbm.chain.graph_gibbs``. Cost: a random word and an exponential for each unit, an addition for each
+    coupling and direction.
+    """
+    _for(states, "graph").graph_gibbs(
+        states, indptr, indices, data, bias, beta, free, starts, sizes, numbers, tables,
+        exponent=exponent, key=key, first_chain=first_chain, start=start, stop=stop,
+    )  # fmt: skip
+
+
+def dense_gibbs(
+    states, couplings, bias, beta, free, starts, sizes, numbers, tables, *, exponent, key, first_chain, start, stop
+):  # fmt: skip
+    """Run sweeps `start` … `stop` - 1 of a machine with a matrix of couplings; the states change in place.
+
+    As `graph_gibbs`, but for the slots, which have no padding between the blocks, n_units in all, and the couplings,
+    `couplings` (n_units, padded(n_units)) int32, symmetric, with zeros on the diagonal, inside the blocks and in the padding.
+    `bias` (padded(n_units),) float32; most blocks have one unit. Reference: ``fastbm.chain.dense_gibbs``. Cost: a random word
+    and an exponential for each unit, a row of couplings for each unit that flips.
+    """
+    _for(states, "dense").dense_gibbs(
+        states, couplings, bias, beta, free, starts, sizes, numbers, tables,
+        exponent=exponent, key=key, first_chain=first_chain, start=start, stop=stop,
+    )  # fmt: skip
+
+
 def infer(states, couplings, bias, beta, logits, means, *, exponent):
     """Write the logits and the means, given packed states, of the units that `couplings` lead to.
 
