@@ -6,6 +6,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BernoulliRBM": "fastbm.estimators",
+    "BoltzmannMachine": "fastbm.estimators",
     "GaussianRBM": "fastbm.estimators",
     "RBMClassifier": "fastbm.estimators",
     "datasets": "fastbm.datasets",
@@ -13,7 +14,16 @@ _HOMES = {
     "plotting": "fastbm.plotting",
 }
 
-__all__ = ["BernoulliRBM", "GaussianRBM", "RBMClassifier", "__version__", "datasets", "evaluation", "plotting"]
+__all__ = [
+    "BernoulliRBM",
+    "BoltzmannMachine",
+    "GaussianRBM",
+    "RBMClassifier",
+    "__version__",
+    "datasets",
+    "evaluation",
+    "plotting",
+]
 
 
 def __getattr__(name):  # nothing heavy is imported before it is used

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from test_datasets import idx
 
-from fastbm import __version__
+from fastbm import __version__, chain
 from fastbm.__main__ import main
-from fastbm.commands import bench, demo
+from fastbm.commands import bench, demo, graphs
 from fastbm.machines import rbm
 from fastbm.machines.rbm import RBM
 
@@ -99,3 +99,23 @@ def test_as_a_program():
     done = subprocess.run([sys.executable, "-m", "fastbm"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "demo" in done.stderr
+
+
+def test_bench_of_graphs(monkeypatch, capsys):
+    """A table for each general machine, and why a peer has no row in it."""
+    small = {"lattice": lambda: graphs.lattice(16), "dense": lambda: graphs.dense(30, 5)}
+    monkeypatch.setattr(graphs, "WORKLOADS", small)
+    assert main(["bench", "--shapes", "--seconds", "0.001", "--graphs", "lattice", "dense", "--peers", "numpy"]) == 0
+    out = capsys.readouterr().out
+    for words in ("Ising lattice 16 × 16, 1 chain\n", "dense machine, 30 units, 5 chains", "flips/ns", "cuda", "nearly empty"):
+        assert words in out
+    assert max(map(len, out.splitlines())) <= bench.WIDTH
+
+
+def test_the_dense_peer_samples_the_same_distribution():
+    """Mean products of neighbouring spins after 30 sweeps, each within five standard errors of the kernel's."""
+    workload = graphs.dense(12, 4000)._replace(couplings=np.linspace(-0.5, 0.5, 66))
+    spins = graphs.peer_sweeps("numpy", workload)(30)
+    states = chain.unpack(graphs.fastbm_sweeps(workload)(30), 12, np.float64).T * 2 - 1
+    theirs, ours = (((s[:-1] * s[1:]).mean(axis=1)) for s in (spins, states))
+    assert np.abs(theirs - ours).max() < 5 * np.sqrt(2 / 4000)

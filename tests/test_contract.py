@@ -12,7 +12,7 @@ import sklearn.neural_network
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
-from fastbm import BernoulliRBM, GaussianRBM, RBMClassifier
+from fastbm import BernoulliRBM, BoltzmannMachine, GaussianRBM, RBMClassifier
 
 ESTIMATORS = [
     BernoulliRBM(n_components=5, n_iter=2),
@@ -25,7 +25,12 @@ ESTIMATORS = [
     GaussianRBM(n_components=5, n_iter=2, standardize=True, learn_sigma=True, momentum=0.5),
     RBMClassifier(n_components=5, n_iter=2, batch_size=20),
     RBMClassifier(n_components=5, n_iter=2, batch_size=100, algorithm="cd", momentum=0.5, centered=True, shuffle=False),
+    BoltzmannMachine(n_iter=2, n_chains=10),
+    BoltzmannMachine(n_hidden=3, n_iter=2, n_chains=10, batch_size=10, momentum=0.5, l1=1e-3, early_stopping=True),
+    BoltzmannMachine(n_hidden=3, n_iter=2, n_chains=10, data_phase="mean_field", centered=False),
 ]
+ON_GPU = (0, 4, 7, 8, 11)
+PARAMETERS = ("components_", "weights_", "intercept_visible_", "intercept_hidden_")
 NOT_EQUIVALENT = {
     f"check_sample_weight_equivalence_on_{kind}_data": "rows repeated make other minibatches, and use other random numbers"
     for kind in ("dense", "sparse")
@@ -37,17 +42,28 @@ OUT_OF_REACH = {
 }
 
 
-def check_ids():
+def check_ids(on_gpu=False):
+    """Every check of every estimator; on a GPU, or its slow stand-in, one of each kind unless slow tests are asked for."""
     for number, estimator in enumerate(ESTIMATORS):
         for made, check in estimator_checks_generator(estimator, legacy=True):
             name = getattr(check, "func", check).__name__
-            marks = [pytest.mark.xfail(reason=NOT_EQUIVALENT[name], strict=True)] if name in NOT_EQUIVALENT else []
+            differs = name in NOT_EQUIVALENT and estimator.get_params().get("n_hidden") != 0  # nothing hidden, nothing compared
+            marks = [pytest.mark.xfail(reason=NOT_EQUIVALENT[name], strict=True)] if differs else []
+            if on_gpu and number not in ON_GPU:
+                marks.append(pytest.mark.slow)
             yield pytest.param(made, check, id=f"{number}-{name}", marks=marks)
 
 
 @pytest.mark.filterwarnings("ignore")  # scikit-learn's checks feed values outside [0, 1]
 @pytest.mark.parametrize(("estimator", "check"), list(check_ids()))
-def test_scikit_learn_check(estimator, check, device_name):
+def test_scikit_learn_check(estimator, check):
+    check(clone(estimator).set_params(device="cpu"))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("device_name", [pytest.param("cuda", marks=pytest.mark.gpu), "cuda-on-host"], indirect=True)
+@pytest.mark.parametrize(("estimator", "check"), list(check_ids(on_gpu=True)))
+def test_scikit_learn_check_on_a_gpu(estimator, check, device_name):
     check(clone(estimator).set_params(device=device_name))
 
 
@@ -109,5 +125,5 @@ def test_fixed_bugs_of_other_libraries_stay_fixed():
     X[:, 1] = 1.0
     for estimator in ESTIMATORS:
         machine = type(estimator)(**estimator.get_params() | {"n_iter": 300, "learning_rate": 1.0}).fit(X, np.arange(20) % 2)
-        assert np.isfinite(machine.components_).all()
+        assert all(np.isfinite(value).all() for name, value in vars(machine).items() if name in PARAMETERS)
         assert np.isfinite(machine.free_energy(X)).all()

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import fastbm
-from fastbm import BernoulliRBM, GaussianRBM, RBMClassifier
+from fastbm import BernoulliRBM, BoltzmannMachine, GaussianRBM, RBMClassifier
 
-ESTIMATORS = [BernoulliRBM, GaussianRBM, RBMClassifier]
+ESTIMATORS = [BernoulliRBM, BoltzmannMachine, GaussianRBM, RBMClassifier]
 
 
 def public_objects() -> dict[str, object]:
@@ -104,7 +104,9 @@ def feature_names(monkeypatch):
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_attributes_are_those_of_a_fit(estimator, feature_names):
-    machine = estimator(n_iter=1, algorithm="pt", random_state=0)  # with it there are the most
+    machine = estimator(n_iter=1, random_state=0)
+    if "algorithm" in machine.get_params():
+        machine.set_params(algorithm="pt")  # with it there are the most
     if "standardize" in machine.get_params():
         machine.set_params(standardize=True)
     machine.fit(np.array([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 1]]), [0, 0, 1, 1])

@@ -1,7 +1,8 @@
 """scikit-learn faces of the models."""
 
+from fastbm.estimators.boltzmann import BoltzmannMachine
 from fastbm.estimators.gaussian_rbm import GaussianRBM
 from fastbm.estimators.rbm import BernoulliRBM
 from fastbm.estimators.rbm_classifier import RBMClassifier
 
-__all__ = ["BernoulliRBM", "GaussianRBM", "RBMClassifier"]
+__all__ = ["BernoulliRBM", "BoltzmannMachine", "GaussianRBM", "RBMClassifier"]

@@ -3,7 +3,8 @@
 Functions take a fitted estimator, or the parameters of a machine.
 """
 
-import fastbm.evaluation.gaussian_path  # noqa: F401  # registers its kind of machine
+import fastbm.evaluation.gaussian_path
+import fastbm.evaluation.graphs  # noqa: F401  # register their kinds of machine
 from fastbm.evaluation.chain_diagnostics import autocorrelation_time, effective_sample_size, split_rhat, to_arviz
 from fastbm.evaluation.likelihood import free_energy_gap, log_likelihood, pseudo_log_likelihood
 from fastbm.evaluation.partition import LogPartition, log_partition
