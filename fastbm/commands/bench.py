@@ -13,7 +13,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
 from datetime import date
 from importlib import metadata
 from pathlib import Path
@@ -23,19 +22,19 @@ from typing import NamedTuple
 import numpy as np
 
 from fastbm import __version__, chain, device, kernels
-from fastbm.commands import peers
+from fastbm.commands import graphs, peers
 from fastbm.machines import rbm
 from fastbm.machines.rbm import RBM, Chains
 
-HELP = "measure chain-steps per second of block Gibbs sampling, against other libraries where they are installed"
+HELP = "measure block Gibbs sampling of restricted and general machines, against other libraries where they are installed"
 WIDTH = 100
 ROUNDS = 5
 BURN_IN = 200
 PAUSE = 0.02
 """Seconds between two measurements, in which idle threads of the last library go to sleep."""
 
-Run = Callable[[int], object]
-"""Does a number of steps."""
+Run = peers.Run
+PEERS = [*peers.GIBBS, *(name for name in peers.GRAPHS if name not in peers.GIBBS)]
 
 
 class Shape(NamedTuple):
@@ -58,15 +57,19 @@ def add_arguments(parser):
     """Add the options of the command."""
     shapes = ["x".join(map(str, shape)) for shape in SHAPES]
     parser.add_argument(
-        "--shapes", nargs="+", default=shapes, metavar="SHAPE",
+        "--shapes", nargs="*", default=shapes, metavar="SHAPE",
         help=f"visible x hidden units x chains (default: {' '.join(shapes)})",
     )  # fmt: skip
     parser.add_argument(
         "--seconds", type=float, default=0.3, help=f"time of a row in each of {ROUNDS} rounds (default: %(default)s)"
     )
     parser.add_argument(
-        "--peers", nargs="*", choices=list(peers.GIBBS), default=list(peers.GIBBS), metavar="PEER",
-        help=f"what to compare with (default: {' '.join(peers.GIBBS)})",
+        "--peers", nargs="*", choices=PEERS, default=PEERS, metavar="PEER",
+        help=f"what to compare with (default: {' '.join(PEERS)})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--graphs", nargs="*", choices=list(graphs.WORKLOADS), default=list(graphs.WORKLOADS), metavar="GRAPH",
+        help=f"general machines (default: {' '.join(graphs.WORKLOADS)})",
     )  # fmt: skip
 
 
@@ -75,6 +78,7 @@ def run(options):
     if not 0 < options.seconds < 3600:
         raise ValueError(f"--seconds must lie between 0 and 3600, got {options.seconds}")
     main([parse_shape(text) for text in options.shapes], options.seconds, options.peers)
+    main_graphs([graphs.WORKLOADS[name]() for name in options.graphs], options.seconds, options.peers)
 
 
 def parse_shape(text: str) -> Shape:
@@ -97,17 +101,28 @@ def main(shapes, seconds: float, names):
         print("\n".join(table(rows, measured(rows, seconds, ROUNDS), shape.n_chains)), flush=True)
 
 
-def table(rows: dict[str, Run | str], times: dict[str, list[float]], n_chains: int) -> list[str]:
-    """Return the lines of a table; the first row is the one that the others are compared with."""
-    lines = [f"{'':24}{'chain-steps/s':>16}{'time over 1st':>16}{'lowest – highest':>24}"]
+def main_graphs(workloads, seconds: float, names):
+    """Print a table for each general machine: fastbm, and the peers that are named."""
+    for workload in workloads:
+        print(f"\n{workload.title}, {workload.n_chains:,} chain{'s'[: workload.n_chains > 1]}", flush=True)
+        rows = graphs.rows_of(workload, names)
+        lines = table(rows, measured(rows, seconds, ROUNDS), workload.flips * 1e-9, "flips/ns", ",.4f")
+        print("\n".join(lines), flush=True)
+
+
+def table(
+    rows: dict[str, Run | str], times: dict[str, list[float]], amount: float, unit: str = "chain-steps/s", form: str = ",.0f"
+) -> list[str]:
+    """Return the lines of a table: how much is done in a second, `amount` in a step; rows are compared with the first one."""
+    lines = [f"{'':24}{unit:>16}{'time over 1st':>16}{'lowest – highest':>24}"]
     relative = ratios(times, next(iter(rows)))
     for name, row in rows.items():
         if isinstance(row, str):
             lines += textwrap.wrap(row, WIDTH, initial_indent=f"{name:27}", subsequent_indent=" " * 27)
             continue
         spread = f"{min(relative[name]):.2f} – {max(relative[name]):.2f}"
-        rate = n_chains / median(times[name])
-        lines.append(f"{name:24}{rate:>16,.0f}{median(relative[name]):>16.2f}{spread:>24}")
+        rate = format(amount / median(times[name]), form)
+        lines.append(f"{name:24}{rate:>16}{median(relative[name]):>16.2f}{spread:>24}")
     return lines
 
 

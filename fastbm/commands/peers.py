@@ -6,19 +6,26 @@ Packages are imported when a peer is made: one that is missing raises ImportErro
 
 * ``GIBBS[name](weights, visible_bias, hidden_bias, v0)`` returns ``run(n_steps)``, which makes `n_steps` sweeps of its chains,
   v → h → v, beginning at the rows of `v0`, and returns their visible states;
+* ``GRAPHS[name](n_units, first, second, couplings, blocks, n_chains)`` returns ``run(n_sweeps)``, which makes sweeps of general
+  machines of spins ±1, block by block, and returns their states;
 * ``PCD[name](X, n_hidden, batch_size)`` returns ``run()``, which trains a new machine by PCD-1, with as many chains as a
   minibatch has rows, for one pass over `X`, and returns scikit-learn's estimator, or weights, visible and hidden biases.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
+Run = Callable[[int], object]
+"""Does a number of steps."""
 LEARNING_RATE = 0.05
 LARGEST_GRAPH = 500_000
 """Couplings up to which it is worth waiting until thrml has made its graph, of which every edge is a Python object."""
+MOST_BLOCKS = 100
+"""Blocks of a general machine up to which it is worth waiting until JAX has compiled a sweep."""
 
 
 def sklearn_gibbs(weights, visible_bias, hidden_bias, v0):
@@ -211,6 +218,54 @@ def thrml_gibbs(weights, visible_bias, hidden_bias, v0):
     return run
 
 
+def thrml_sweeps(n_units, first, second, couplings, blocks, n_chains):
+    """thrml's block Gibbs sampling of spins without fields; one program, mapped over chains."""
+    import jax
+    from jax import numpy as jnp
+    from thrml import Block, SpinNode
+    from thrml.block_sampling import sample_blocks
+    from thrml.models import IsingEBM, IsingSamplingProgram
+
+    spins = [SpinNode() for _ in range(n_units)]
+    edges = [(spins[i], spins[j]) for i, j in zip(first.tolist(), second.tolist(), strict=True)]
+    model = IsingEBM(spins, edges, jnp.zeros(n_units), jnp.asarray(couplings, jnp.float32), jnp.ones(()))
+    nodes = [Block([spins[i] for i in block.tolist()]) for block in blocks]
+    program = IsingSamplingProgram(model, nodes, [])
+
+    def sweep(_, state):
+        key, states = state
+        key, now = jax.random.split(key)
+        return key, sample_blocks(now, states, [], program, [sampler.init() for sampler in program.samplers])[0]
+
+    advance = jax.jit(jax.vmap(lambda n_sweeps, *state: jax.lax.fori_loop(0, n_sweeps, sweep, state), (None, 0, 0)))
+    keys = jax.random.split(jax.random.key(0), n_chains)
+    states = [jax.random.bernoulli(jax.random.key(k), shape=(n_chains, len(block))) for k, block in enumerate(blocks)]
+
+    def run(n_sweeps):
+        nonlocal keys, states
+        keys, states = jax.block_until_ready(advance(n_sweeps, keys, states))
+        return states
+
+    return run
+
+
+def numpy_sweeps(n_units, first, second, couplings, blocks, n_chains):
+    """NumPy: a row of the matrix of couplings times the spins of all chains, float32, for each unit in turn."""
+    matrix = np.zeros((n_units, n_units), np.float32)
+    matrix[first, second] = matrix[second, first] = 2 * couplings
+    rng = np.random.default_rng(0)
+    spins = np.where(rng.random((n_units, n_chains)) < 0.5, np.float32(1), np.float32(-1))
+
+    def run(n_sweeps):
+        for _ in range(n_sweeps):
+            for unit in np.concatenate(blocks):
+                on = rng.random(n_chains, np.float32) * (1 + np.exp(-(matrix[unit] @ spins))) < 1
+                spins[unit] = 2 * on - 1
+        return spins
+
+    return run
+
+
 GIBBS = {
     "scikit-learn": sklearn_gibbs,
     "torch.bernoulli": partial(torch_gibbs, "bernoulli"),
@@ -218,6 +273,7 @@ GIBBS = {
     "jax": jax_gibbs,
     "thrml": thrml_gibbs,
 }
+GRAPHS = {"thrml": thrml_sweeps, "numpy": numpy_sweeps}
 PCD = {
     "scikit-learn": sklearn_pcd,
     "torch.bernoulli": partial(torch_pcd, "bernoulli"),
