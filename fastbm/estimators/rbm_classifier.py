@@ -62,7 +62,7 @@ class RBMClassifier(LabelledRBM, RBMFiles):
     n_gibbs_steps_schedule : {"constant", "linear", "inverse"} or callable, default="constant"
         What `n_gibbs_steps` is multiplied by, the same way: 1; t; 1 / (1 + 9 (1 - t)); or a function of t. The number of
         sweeps is rounded, and at least 1.
-    centered : bool, default=False
+    centered : bool, default=True
         Whether the gradient is centred [4]_: states enter the statistics less their means over the data, which are followed
         at a rate of 0.01 an update. Dark images on white are then learnt as well as white ones on dark, and most data better,
         though the first passes seem slower.
@@ -172,7 +172,7 @@ class RBMClassifier(LabelledRBM, RBMFiles):
         sparsity_cost=0.01,
         learning_rate_schedule="constant",
         n_gibbs_steps_schedule="constant",
-        centered=False,
+        centered=True,
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=10,
