@@ -13,6 +13,7 @@ from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils.validation import validate_data
 
 from fastbm.device import adopt, home_of, namespace, on_gpu, to_host, using
+from fastbm.evaluation.given import check_count as check_count
 
 FLOATS: Any = (np.float64, np.float32)
 """The dtypes that rows keep; others become the first."""
@@ -108,13 +109,6 @@ def resolve_seed(random_state) -> int:
         raise ValueError(f"random_state must be None, an int from 0 to 2**32 - 1 or a RandomState, got {random_state!r}")
     words = check_random_state(random_state).randint(2**32, size=4, dtype=np.uint32)
     return int.from_bytes(words.tobytes(), "little")
-
-
-def check_count(value, name: str, minimum: int) -> int:
-    """Return `value` as an int of at least `minimum`."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < minimum:
-        raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
-    return int(value)
 
 
 def check_beta(beta, n_samples: int) -> np.ndarray:
