@@ -44,6 +44,7 @@ class Purpose(IntEnum):
     BINARISATION = 5
     HOLDING_OUT = 6
     SHUFFLING = 7
+    LAYER = 8
     ANNEALING = 20
     REVERSE_ANNEALING = 21
     PILOT_ANNEALING = 22

@@ -12,7 +12,7 @@ import sklearn.neural_network
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
-from fastbm import BernoulliRBM, BoltzmannMachine, GaussianRBM, RBMClassifier
+from fastbm import BernoulliRBM, BoltzmannMachine, GaussianRBM, RBMClassifier, StackedRBM
 
 ESTIMATORS = [
     BernoulliRBM(n_components=5, n_iter=2),
@@ -28,8 +28,10 @@ ESTIMATORS = [
     BoltzmannMachine(n_iter=2, n_chains=10),
     BoltzmannMachine(n_hidden=3, n_iter=2, n_chains=10, batch_size=10, momentum=0.5, l1=1e-3, early_stopping=True),
     BoltzmannMachine(n_hidden=3, n_iter=2, n_chains=10, data_phase="mean_field", centered=False),
+    StackedRBM((5, 4), n_iter=2),
+    StackedRBM((5, 4), n_iter=(2, 1), batch_size=20, algorithm=("cd", "pcd"), momentum=(0.0, 0.5), early_stopping=True),
 ]
-ON_GPU = (0, 4, 7, 8, 11)
+ON_GPU = (0, 4, 7, 8, 11, 14)
 PARAMETERS = ("components_", "weights_", "intercept_visible_", "intercept_hidden_")
 NOT_EQUIVALENT = {
     f"check_sample_weight_equivalence_on_{kind}_data": "rows repeated make other minibatches, and use other random numbers"
@@ -126,4 +128,5 @@ def test_fixed_bugs_of_other_libraries_stay_fixed():
     for estimator in ESTIMATORS:
         machine = type(estimator)(**estimator.get_params() | {"n_iter": 300, "learning_rate": 1.0}).fit(X, np.arange(20) % 2)
         assert all(np.isfinite(value).all() for name, value in vars(machine).items() if name in PARAMETERS)
-        assert np.isfinite(machine.free_energy(X)).all()
+        of_rows = machine.transform if isinstance(machine, StackedRBM) else machine.free_energy
+        assert np.isfinite(of_rows(X)).all()

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import fastbm
-from fastbm import BernoulliRBM, BoltzmannMachine, GaussianRBM, RBMClassifier
+from fastbm import BernoulliRBM, BoltzmannMachine, GaussianRBM, RBMClassifier, StackedRBM
 
-ESTIMATORS = [BernoulliRBM, BoltzmannMachine, GaussianRBM, RBMClassifier]
+ESTIMATORS = [BernoulliRBM, BoltzmannMachine, GaussianRBM, RBMClassifier, StackedRBM]
 
 
 def public_objects() -> dict[str, object]:

@@ -4,5 +4,6 @@ from fastbm.estimators.boltzmann import BoltzmannMachine
 from fastbm.estimators.gaussian_rbm import GaussianRBM
 from fastbm.estimators.rbm import BernoulliRBM
 from fastbm.estimators.rbm_classifier import RBMClassifier
+from fastbm.estimators.stacked_rbm import StackedRBM
 
-__all__ = ["BernoulliRBM", "BoltzmannMachine", "GaussianRBM", "RBMClassifier"]
+__all__ = ["BernoulliRBM", "BoltzmannMachine", "GaussianRBM", "RBMClassifier", "StackedRBM"]

@@ -22,11 +22,7 @@ class Monitor:
 
     def __init__(self, estimator, data, fitted: dict[str, Any]):
         self.estimator, self.data, self.fitted, self.measure = estimator, data, fitted, estimator._measure
-        callbacks = estimator.callbacks or ()
-        self.callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks)
-        for index, callback in enumerate(self.callbacks):
-            if not callable(callback):
-                raise ValueError(f"callbacks[{index}] must be callable, got {callback!r}")
+        self.callbacks = check_callbacks(estimator.callbacks)
         self.held_out = None
         if estimator.early_stopping:
             self.held_out = data.hold_out(float(estimator.validation_fraction), HELD_OUT_ROWS, fitted["seed"])
@@ -79,6 +75,16 @@ class Monitor:
         machine = self.estimator._snapshot(state, self.fitted)
         answers = [callback(machine, dict(record)) for callback in self.callbacks]
         return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
+
+
+def check_callbacks(callbacks) -> tuple:
+    """Return the callbacks that a parameter names; ValueError when one cannot be called."""
+    callbacks = callbacks or ()
+    callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks)
+    for index, callback in enumerate(callbacks):
+        if not callable(callback):
+            raise ValueError(f"callbacks[{index}] must be callable, got {callback!r}")
+    return callbacks
 
 
 def _carried(state: State) -> tuple:

@@ -83,6 +83,10 @@ class RBMFiles(RBMTraining):
         ValueError
             When a schedule is a function, which a file without code cannot hold.
         """
+        _persistence.write(path, type(self).__name__, *self._to_file())
+
+    def _to_file(self) -> tuple[dict, dict]:
+        """Return the arrays and the header of a file."""
         self._rounded()  # a machine that cannot be sampled could not be loaded: the error is better now
         self._check_chains()
         arrays = {name: getattr(self, name) for name in self._parameters}
@@ -96,7 +100,7 @@ class RBMFiles(RBMTraining):
         if activity is not None:
             arrays["activity"] = activity
         header = (
-            {name: getattr(self, name) for name in NUMBERS} | {"parameters": self._saved_parameters()} | self._saved_classes()
+            {name: getattr(self, name) for name in NUMBERS} | {"parameters": saved_parameters(self)} | self._saved_classes()
         )
         header["history"] = [{str(name): _plain(value) for name, value in record.items()} for record in self.history_]
         _history_of_file(header)
@@ -106,8 +110,7 @@ class RBMFiles(RBMTraining):
             header["ladder"] = {"rounds": self._ladder.rounds, "adapted": self._ladder.adapted}
         if hasattr(self, "feature_names_in_"):
             header["feature_names_in_"] = [str(name) for name in self.feature_names_in_]
-        arrays = {name: device.to_host(array) for name, array in arrays.items()}
-        _persistence.write(path, type(self).__name__, arrays, header)
+        return {name: device.to_host(array) for name, array in arrays.items()}, header
 
     @classmethod
     def load(cls, path):
@@ -136,16 +139,6 @@ class RBMFiles(RBMTraining):
     def _saved_classes(self) -> dict:
         """Return what the header of a file says of classes, where there are any."""
         return {}
-
-    def _saved_parameters(self) -> dict:
-        parameters = self.get_params(deep=False)
-        for name in ("learning_rate_schedule", "n_gibbs_steps_schedule"):
-            if callable(parameters[name]):
-                raise ValueError(f"{name} is a function, which a file cannot hold; set it to 'constant', say")
-        parameters["callbacks"] = None
-        if not isinstance(self.random_state, Integral):
-            parameters["random_state"] = None  # what a generator gave is kept as the seed
-        return {name: _plain(value) for name, value in parameters.items()}
 
     @classmethod
     def _from_file(cls, arrays, header):
@@ -196,6 +189,18 @@ class RBMFiles(RBMTraining):
     def _visible_states(cls, machine) -> tuple[int, type]:
         """Return the width and the dtype of visible chains."""
         return chain.padded(machine.weights.shape[0]) // chain.WORD, np.uint64
+
+
+def saved_parameters(estimator) -> dict:
+    """Return the constructor parameters as JSON has them; ValueError when a schedule is a function."""
+    parameters = estimator.get_params(deep=False)
+    for name in ("learning_rate_schedule", "n_gibbs_steps_schedule"):
+        if callable(parameters[name]):
+            raise ValueError(f"{name} is a function, which a file cannot hold; set it to 'constant', say")
+    parameters["callbacks"] = None
+    if not isinstance(estimator.random_state, Integral):
+        parameters["random_state"] = None  # what a generator gave is kept as the seed
+    return {name: _plain(value) for name, value in parameters.items()}
 
 
 def _plain(value):

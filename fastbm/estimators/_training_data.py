@@ -120,7 +120,7 @@ class Batches:
         first = next(iterator, None)
         if first is None:
             raise ValueError("X is an iterable of batches, but it gave none")
-        self.first = _batch(estimator, first, 0, reset=reset)
+        self.first = check_batch(estimator, first, 0, reset=reset)
         self.n_features, self.dtype, self.home = self.first.shape[1], _float(self.first), home_of(self.first)
         self.binary, self.range = None, None
         self.once = iterator is batches
@@ -147,7 +147,7 @@ class Batches:
                 "use n_iter=1, or an object that can be iterated over again, such as a list of batches"
             )
         for number, batch in enumerate(self.batches if self.passes else self.rest):
-            rows = _batch(self.estimator, batch, number, reset=False)
+            rows = check_batch(self.estimator, batch, number, reset=False)
             for part in minibatches.slices(rows.shape[0], size):
                 yield rows[part], None, None, 0.0
         self.passes += 1
@@ -172,7 +172,7 @@ class Batches:
         return self.first[:n], None
 
 
-def _batch(estimator, batch, number: int, *, reset: bool):
+def check_batch(estimator, batch, number: int, *, reset: bool):
     """Return a batch as checked rows; ValueError when it is no matrix, as a pair of rows and labels is not."""
     shape = getattr(batch, "shape", None)
     if isinstance(batch, tuple | dict) or (shape is not None and len(shape) != 2):
@@ -198,6 +198,12 @@ def extent(rows) -> tuple[float, float]:
 def of(estimator, X, sample_weight=None, *, reset: bool) -> Rows | Batches:
     """Return the training data that `X` is; ValueError when it is none. `reset` lets the estimator note the features."""
     return (Batches if is_batches(X) else Rows)(estimator, X, sample_weight, reset=reset)
+
+
+def each(estimator, batches) -> Iterator[Any]:
+    """Yield batches as checked rows, for an estimator that is fitted."""
+    for number, batch in enumerate(batches):
+        yield check_batch(estimator, batch, number, reset=False)
 
 
 def is_batches(X) -> bool:

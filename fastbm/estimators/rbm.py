@@ -76,6 +76,9 @@ class BernoulliRBM(Likelihood, RBMSampling, RBMFiles):
     callbacks : callable or list of callables, default=None
         Each is called after every pass as ``callback(machine, record)``, with an estimator that is fitted so far, whose arrays
         the training goes on to change, and a copy of the pass's record in `history_`. When one returns True, training ends.
+    shuffle : bool, default=False
+        Whether each pass takes the rows in an order of its own; otherwise they come as they stand, as scikit-learn's do, which
+        data sorted by class are not fit for. Batches of an iterable always do.
     warm_start : bool, default=False
         Whether `fit` goes on from the last fit instead of starting anew.
     device : {"auto", "cpu", "cuda", "cuda:1", ...}, default="auto"
@@ -134,7 +137,7 @@ class BernoulliRBM(Likelihood, RBMSampling, RBMFiles):
     (5, 3)
     """
 
-    _parameter_constraints: dict = CONSTRAINTS
+    _parameter_constraints: dict = CONSTRAINTS | {"shuffle": ["boolean"]}
 
     def __init__(
         self,
@@ -162,6 +165,7 @@ class BernoulliRBM(Likelihood, RBMSampling, RBMFiles):
         n_iter_no_change=10,
         tol=1e-4,
         callbacks=None,
+        shuffle=False,
         warm_start=False,
         device="auto",
     ):
@@ -188,6 +192,7 @@ class BernoulliRBM(Likelihood, RBMSampling, RBMFiles):
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.callbacks = callbacks
+        self.shuffle = shuffle
         self.warm_start = warm_start
         self.device = device
 
