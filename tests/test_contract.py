@@ -31,7 +31,7 @@ ESTIMATORS = [
     StackedRBM((5, 4), n_iter=2),
     StackedRBM((5, 4), n_iter=(2, 1), batch_size=20, algorithm=("cd", "pcd"), momentum=(0.0, 0.5), early_stopping=True),
 ]
-ON_GPU = (0, 4, 7, 8, 11, 14)
+ON_GPU = (0, 4, 7, 8, 11)
 PARAMETERS = ("components_", "weights_", "intercept_visible_", "intercept_hidden_")
 NOT_EQUIVALENT = {
     f"check_sample_weight_equivalence_on_{kind}_data": "rows repeated make other minibatches, and use other random numbers"

@@ -8,7 +8,7 @@ import pytest
 
 from fastbm import BernoulliRBM, chain
 from fastbm.machines.rbm import RBM
-from fastbm.training import ascent, schedules
+from fastbm.training import ascent, minibatches, schedules
 from fastbm.training.contrastive_divergence import persistent
 
 KEY = chain.stream_key(0, chain.Purpose.TRAINING)
@@ -38,6 +38,21 @@ class TestSchedules:
     def test_wrong_ones(self, digits):
         with pytest.raises(ValueError, match=r"n_gibbs_steps_schedule\(0\) must be a finite number of at least 0, got -1"):
             BernoulliRBM(n_gibbs_steps_schedule=lambda fraction: -1).fit(digits[0])
+
+
+class TestShuffling:
+    def test_each_pass_has_an_order_of_its_own(self, digits):
+        """Two passes over shuffled rows are two passes over rows put in these orders, and rows come as they are without."""
+        X = digits[0][:205]
+        shuffled = BernoulliRBM(**SMALL, n_iter=2, shuffle=True).fit(X)
+        by_hand = BernoulliRBM(**SMALL, n_iter=1, warm_start=True)
+        for number in range(2):
+            entropy = np.random.SeedSequence(0, spawn_key=(int(chain.Purpose.SHUFFLING), number))
+            by_hand.fit(X[np.random.default_rng(entropy).permutation(205)])
+        np.testing.assert_array_equal(shuffled.components_, by_hand.components_)
+        batches = [X[part] for part in minibatches.slices(205, 50)]
+        in_order = BernoulliRBM(**SMALL, n_iter=2).fit(batches)
+        np.testing.assert_array_equal(BernoulliRBM(**SMALL, n_iter=2).fit(X).components_, in_order.components_)
 
 
 class TestSampleWeight:

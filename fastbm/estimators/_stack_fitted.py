@@ -80,13 +80,12 @@ class FittedStack(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         H : ndarray of shape (n_samples, n_units)
             As many columns as the last of these layers has units.
         """
-        check_is_fitted(self)
-        n_layers = self._check_n_layers(n_layers)
+        layers = self._fitted_layers(n_layers)
         rows = _validation.check_rows(self, X, reset=False)
-        if n_layers == 0 and hasattr(rows, "toarray"):
+        if not layers and hasattr(rows, "toarray"):
             return rows.toarray()
         with using(home_of(rows)):
-            for layer in self.rbms_[:n_layers]:
+            for layer in layers:
                 rows = bernoulli.mean(rbm.hidden_logits(layer._machine_on(home_of(rows)), rows))
             return rows
 
@@ -104,11 +103,10 @@ class FittedStack(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         -------
         X : ndarray of shape (n_samples, n_features)
         """
-        check_is_fitted(self)
-        n_layers = self._check_n_layers(n_layers)
-        rows = self._check_means(adopt(H), n_layers)
+        layers = self._fitted_layers(n_layers)
+        rows = self._check_means(adopt(H), layers)
         with using(home_of(rows)):
-            for layer in reversed(self.rbms_[:n_layers]):
+            for layer in reversed(layers):
                 rows = bernoulli.mean(rbm.visible_logits(layer._machine_on(home_of(rows)), rows))
             return rows
 
@@ -127,26 +125,31 @@ class FittedStack(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """
         return self.inverse_transform(self.transform(X, n_layers), n_layers)
 
-    def _check_n_layers(self, n_layers) -> int:
-        """Return a number of layers; ValueError when there are fewer."""
-        if n_layers is None:
-            return self.n_layers_
-        n_layers = _validation.check_count(n_layers, "n_layers", 0)
+    def _fitted_layers(self, n_layers=None) -> list[BernoulliRBM]:
+        """Return the first `n_layers` layers; ValueError when there are fewer, or they do not fit on one another."""
+        check_is_fitted(self)
+        n_below = self.n_features_in_
+        for number, layer in enumerate(self.rbms_):
+            shape = layer._machine().weights.shape
+            if shape[0] != n_below:
+                raise ValueError(f"rbms_[{number}] has {shape[0]} visible units, but there are {n_below} units below it")
+            n_below = shape[1]
+        n_layers = self.n_layers_ if n_layers is None else _validation.check_count(n_layers, "n_layers", 0)
         if n_layers > self.n_layers_:
             raise ValueError(f"n_layers must be at most {self.n_layers_}, the layers that there are, got {n_layers}")
-        return n_layers
+        return self.rbms_[:n_layers]
 
-    def _check_means(self, H, n_layers: int) -> Any:
-        """Return rows of the units above so many layers, float32 or float64."""
+    def _check_means(self, H, layers: list[BernoulliRBM]) -> Any:
+        """Return rows of the units above these layers, float32 or float64."""
         with using(home_of(H)):
             if home_of(H) == "cpu":
                 H = check_array(H, dtype=_validation.FLOATS, input_name="H")
             else:
                 _validation.check_matrix_of_gpu(H, "H", "n_units")
                 H = _validation.finite_floats_of_gpu(H, "H")
-        n_units = self.rbms_[n_layers - 1].components_.shape[0] if n_layers else self.n_features_in_
+        n_units = layers[-1].components_.shape[0] if layers else self.n_features_in_
         if H.shape[1] != n_units:
-            raise ValueError(f"H has {H.shape[1]} columns, but there are {n_units} units above {n_layers} layers")
+            raise ValueError(f"H has {H.shape[1]} columns, but there are {n_units} units above {len(layers)} layers")
         return H
 
     def to(self, device):

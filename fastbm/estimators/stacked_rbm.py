@@ -6,10 +6,12 @@ from typing import Any
 
 from sklearn.base import _fit_context
 
-from fastbm.estimators._stack_training import STACK_CONSTRAINTS, StackTraining
+from fastbm.estimators._perceptrons import Perceptrons
+from fastbm.estimators._stack_files import StackFiles
+from fastbm.estimators._stack_training import STACK_CONSTRAINTS
 
 
-class StackedRBM(StackTraining):
+class StackedRBM(Perceptrons, StackFiles):
     """Restricted Boltzmann machines on top of one another, each trained on the hidden means of the one below.
 
     Layer l, a :class:`fastbm.BernoulliRBM`, is trained greedily [1]_: when the layers below are, on p(h = 1 | means below) of
