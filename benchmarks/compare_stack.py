@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from importlib.util import find_spec
 from statistics import median
 
 import numpy as np
@@ -29,6 +30,8 @@ BAR = 2
 def main():
     """Measure, and print a table."""
     options = parse()
+    if not find_spec("torch"):
+        raise SystemExit("PyTorch is not installed: there is nothing to compare with (pip install torch)")
     materials, n = Materials(), min(options.threads, n_threads())
     X = materials.grey_rows(options.rows)
     X = binarise(X) if options.binary else X
@@ -113,6 +116,7 @@ class Torch:
         self.torch, self.rows, self.layers = torch, torch.tensor(X), {}
         peers.share_blas_threads()
         torch.set_num_threads(n_threads())
+        torch.manual_seed(0)
 
     def fit(self, layer, rows):
         torch, n_visible, n_hidden = self.torch, rows.shape[1], SIZES[layer]

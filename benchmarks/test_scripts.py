@@ -1,10 +1,11 @@
-"""The two scripts run, small, and print their tables; only with ``--benchmark-disable``."""
+"""The scripts run, small, and print their tables; only with ``--benchmark-disable``."""
 
 from __future__ import annotations
 
 import sys
 
 import compare
+import compare_stack
 import gpu_table
 import numpy as np
 import pytest
@@ -50,6 +51,17 @@ def test_scaling(printed, tmp_path):
     for words in ("Two threads against one:", "Two threads while another program", "| 10,000 | "):
         assert words in out or "not measured" in out
     assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_layers(quick, monkeypatch, capsys):
+    if not quick:
+        pytest.skip("a check, nothing to measure")
+    pytest.importorskip("torch", reason="torch: not installed")
+    monkeypatch.setattr(sys, "argv", ["compare_stack.py", "--rows", "250", "--rounds", "1"])
+    compare_stack.main()
+    out = capsys.readouterr().out
+    assert "| layer 2, 500×2000 | " in out
+    assert "| all layers | " in out
 
 
 def test_the_table_of_a_gpu(quick, monkeypatch, capsys):
