@@ -52,6 +52,11 @@ class Purpose(IntEnum):
     TRACE = 24
     CLAMPED = 30
     INFERENCE = 31
+    WAKE = 40
+    SLEEP = 41
+    TOP = 42
+    RECOGNITION = 43
+    GENERATION = 44
 
 
 # --------------------------------------------------------------------------------------------------- packed states
@@ -178,9 +183,9 @@ def too_large(largest: float) -> ValueError:
 # ------------------------------------------------------------------------------------------------------ randomness
 
 
-def stream_key(seed: int, purpose: Purpose) -> tuple[np.uint32, np.uint32]:
-    """Return the 64-bit Philox key, as two words, of the random stream of `seed` for one purpose."""
-    first, second = np.random.SeedSequence(seed, spawn_key=(int(purpose),)).generate_state(2, np.uint32)
+def stream_key(seed: int, purpose: Purpose, *where: int) -> tuple[np.uint32, np.uint32]:
+    """Return the 64-bit Philox key, as two words, of the random stream of `seed` for one purpose, in one layer, say."""
+    first, second = np.random.SeedSequence(seed, spawn_key=(int(purpose), *where)).generate_state(2, np.uint32)
     return first, second
 
 

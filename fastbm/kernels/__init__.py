@@ -26,7 +26,8 @@ def round_couplings(weights, to_hidden, to_visible, *, guess):
     """Round couplings to integers in both orientations; return the exponent.
 
     `weights` (n_visible, n_hidden) float32 or float64, C-contiguous. Written: `to_hidden` (n_visible, padded(n_hidden)) and
-    `to_visible` (n_hidden, padded(n_visible)), but not their padding. `guess` is an exponent that is likely to be right, or
+    `to_visible` (n_hidden, padded(n_visible)), but not their padding; `to_visible` may be of shape (0, 0): it is then not wanted,
+    as for layers that are directed. `guess` is an exponent that is likely to be right, or
     None. Reference and errors: ``fastbm.chain.round_couplings``. Cost: one pass over the weights when the guess is right,
     else three.
 
@@ -176,6 +177,14 @@ def unpack(states, n_units, dtype):
     return _for(states, "packing").unpack(states, n_units, dtype)
 
 
+def subtract_means(states, means, *, n_units):
+    """Write states less means, means ← s - means, where the means of the first `n_units` units are; `states` are packed.
+
+    `means` (n_rows, at least n_units) float32. Reference: ``fastbm.chain.unpack``. Cost: one pass over the means.
+    """
+    _for(means, "packing").subtract_means(states, means, n_units=n_units)
+
+
 def phases(
     rows, visible, hidden, means, to_hidden, to_visible, visible_bias, hidden_bias, visible_free, hidden_free, tables,
     *, exponent, key, update,
@@ -212,6 +221,8 @@ def ascend(
     `to_hidden` and `to_visible`, as by `round_couplings`, where `exponent` is tried first, but `to_visible` only if `both`, or
     if `phases` will look at it; `visible_gradient` (n_visible,) and `hidden_gradient` (n_hidden,) float32, the gradients of the
     biases. `tables` is emptied, but for what the next `phases` needs, and a note "one way" when `to_visible` was left out.
+    There may be no chains, `visible` of no rows: then this is the step of a directed layer whose targets less its means are
+    `means`; and `to_visible` may be of shape (0, 0).
 
     Means are summed in the order of their rows, each multiplied by its state and by its factor: that is the gradient G of the
     weights, and so are the gradients a and b of the biases, the mean states of the data less those of the chains. Where there

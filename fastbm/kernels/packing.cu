@@ -43,3 +43,11 @@ extern "C" __global__ void unpack(const u64* states, float* out, int n_rows, int
     int unit = (int)(item % n_units);
     out[item] = (float)(states[item / n_units * n_words + unit / 64] >> (unit % 64) & 1);
 }
+
+extern "C" __global__ void subtract_means(const u64* states, float* means, int n_rows, int n_units, int n_words, int width) {
+    long long item = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (item >= (long long)n_rows * n_units) return;
+    long long row = item / n_units, unit = item % n_units;
+    float* mean = means + row * width + unit;
+    *mean = (float)(states[row * n_words + unit / 64] >> (unit % 64) & 1) - *mean;
+}

@@ -1,7 +1,7 @@
 """Rows of numbers as packed states."""
 
 import numpy as np
-from numba import njit, uint8
+from numba import float32, njit, uint8, uint64
 
 from fastbm import chain
 from fastbm.kernels.compile_cpu import kernel
@@ -20,6 +20,20 @@ def pack(rows, out):
 
 def unpack(states, n_units, dtype):
     return chain.unpack(states, n_units, dtype)
+
+
+def subtract_means(states, means, *, n_units):
+    share_out(run_subtract_means, means.shape[0], COST_OF_PACKING * n_units, states, means, n_units)
+
+
+@kernel
+def run_subtract_means(first, last, states, means, n_units):
+    for row in range(first, last):
+        for word in range(states.shape[1]):
+            bits, begin = states[row, word], 64 * word
+            for unit in range(min(64, n_units - begin)):
+                state = float32((bits >> uint64(unit)) & uint64(1))
+                means[row, begin + unit] = state - means[row, begin + unit]
 
 
 @kernel

@@ -28,3 +28,8 @@ def unpack(states, n_units, dtype):
     out = cupy.empty((n_rows, n_units), cupy.float32)
     launch("packing", "unpack", n_rows * n_units, states, out, n_rows, n_units, n_words)
     return out.astype(dtype, copy=False)
+
+
+def subtract_means(states, means, *, n_units):
+    n_rows, n_words = states.shape
+    launch("packing", "subtract_means", n_rows * n_units, states, means, n_rows, n_units, n_words, means.shape[1])

@@ -50,6 +50,7 @@ static __device__ __forceinline__ void round_tile(
         if (has_limbs) write_limbs(hidden_limbs, rounded, i, j, hidden_width);
     }
     __syncthreads();
+    if (visible_width == 0) return;
     for (int k = threadIdx.x; k < TILE * TILE; k += TILE_THREADS) {
         int i = row + k % TILE, j = column + k / TILE;
         if (i >= n_visible || j >= n_hidden) continue;

@@ -80,8 +80,8 @@ def round_one(value):
 
 @njit
 def transpose_tile(tile, to_hidden, to_visible):
-    """Write the couplings of a tile's visible units in the other orientation too, by squares of sixteen."""
-    n_hidden = to_visible.shape[0]
+    """Write the couplings of a tile's visible units in the other orientation too, by squares of sixteen, if it is wanted."""
+    n_hidden = to_visible.shape[0]  # 0 where it is not wanted
     for begin in range(TILE * tile, min(TILE * tile + TILE, to_hidden.shape[0]), 16):
         end = min(begin + 16, to_hidden.shape[0])
         whole = n_hidden // 16 * 16 if end - begin == 16 else 0

@@ -141,23 +141,30 @@ def untempered(home: str = "cpu"):
 
 
 def infer(machine: RBM, exact: RoundedRBM, rows):
-    """Return logits and means of the hidden units given a minibatch of rows, both (n, padded(n_hidden)) float32.
+    """Return logits and means of the hidden units given a minibatch of rows, see `infer_units`."""
+    return infer_units(machine.weights, exact.to_hidden, exact.hidden_bias, exact.exponent, rows)
 
-    Given packed states they are exact, by the rounded machine; given grey values they are float32 sums of the machine's.
+
+def infer_units(weights, couplings, bias, exponent, rows):
+    """Return logits and means of the units that couplings lead to, given a minibatch of rows, both (n, bias.size) float32.
+
+    Given packed states they are exact, by the rounded `couplings`; given grey values they are float32 sums of the `weights`.
     """
-    xp, beta = namespace(exact.hidden_bias), untempered(home_of(exact.hidden_bias))
-    logits, means = (xp.empty((len(rows), exact.hidden_bias.size), np.float32) for _ in range(2))
+    logits, means = (namespace(bias).empty((len(rows), bias.size), np.float32) for _ in range(2))
     if len(rows.grey):
-        grey_infer(machine, exact, rows.grey, logits, means)
+        _grey_infer(weights, bias, rows.grey, logits, means)
     else:
-        kernels.infer(rows.states, exact.to_hidden, exact.hidden_bias, beta, logits, means, exponent=exact.exponent)
+        kernels.infer(rows.states, couplings, bias, untempered(home_of(bias)), logits, means, exponent=exponent)
     return logits, means
 
 
 def grey_infer(machine: RBM, exact: RoundedRBM, rows, logits, means) -> None:
     """Write logits and means of the hidden units given rows of real numbers; `means` may be `logits`, which are then lost."""
-    weights = namespace(rows).ascontiguousarray(machine.weights, np.float32)
-    kernels.grey_infer(rows, weights, exact.hidden_bias, logits, means)
+    _grey_infer(machine.weights, exact.hidden_bias, rows, logits, means)
+
+
+def _grey_infer(weights, bias, rows, logits, means) -> None:
+    kernels.grey_infer(rows, namespace(rows).ascontiguousarray(weights, np.float32), bias, logits, means)
 
 
 def empty_chains(n_chains: int, n_visible: int, n_hidden: int, xp: Any = np) -> Chains:

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from fastbm import chain, kernels
 from fastbm.device import home_of, namespace, to_device
-
-
-class Rows(NamedTuple):
-    """A minibatch: packed states, or float32 numbers of shape (n, n_units); the other array has no rows."""
-
-    states: np.ndarray
-    grey: np.ndarray
-
-    def __len__(self):
-        return len(self.states) + len(self.grey)
+from fastbm.machines.rows import Rows
 
 
 def slices(n_rows: int, batch_size: int) -> Iterator[slice]:
@@ -55,12 +46,12 @@ def prepare(rows, into: Rows | None = None, binary: bool | None = None, labels=N
         with np.errstate(over="ignore"):  # what is too large for float32 becomes infinity
             into.grey[:, :n_units] = rows
     if labels is not None:
-        _join(into, n_units, to_device(labels, home_of(into.states)))
+        put_labels(into, n_units, to_device(labels, home_of(into.states)))
     return into
 
 
-def _join(rows: Rows, n_units: int, labels) -> None:
-    """Put the label of each row on, behind its `n_units` first units, and the others off."""
+def put_labels(rows: Rows, n_units: int, labels) -> None:
+    """Put the label of each row on, behind its `n_units` first units, and the others off, which packed ones are already."""
     numbers = namespace(labels).arange(len(rows))
     units = n_units + labels.astype(np.int64)
     if len(rows.grey):
