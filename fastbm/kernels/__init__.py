@@ -248,7 +248,8 @@ def step_biases(
     """Move both biases up their gradients, in place, and copy them to where they are sampled from.
 
     velocity ← momentum · velocity + learning_rate · gradient, and bias ← bias + velocity. Velocities are of size 0 where there
-    is no momentum; copies are at least as long as the biases; all are float32. Reference: ``training.optimizers.step``.
+    is no momentum; copies are at least as long as the biases; all are float32. There may be no visible units, as for a directed
+    layer. Reference: ``training.optimizers.step``.
     """
     _for(visible_bias, "biases").step_biases(
         visible_bias, hidden_bias, visible_gradient, hidden_gradient, visible_velocity, hidden_velocity, visible_copy,
