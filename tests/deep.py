@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import naive
 import numpy as np
 
@@ -10,7 +12,7 @@ from fastbm.machines import dbn
 from fastbm.machines.dbn import DBN
 from fastbm.machines.directed import Layer
 from fastbm.machines.rbm import RBM
-from fastbm.training import ascent, minibatches
+from fastbm.training import ascent
 
 ONE = np.ones(1, np.float32)
 
@@ -23,10 +25,7 @@ def random_rbm(rng, n_visible, n_hidden, scale=1.0) -> RBM:
 def random_dbn(rng, sizes, n_labels=0, scale=0.7) -> DBN:
     """A network whose recognition and generative weights differ."""
     top = random_rbm(rng, sizes[-2] + n_labels, sizes[-1], scale)
-    up, down = (
-        dbn.untied([*(random_rbm(rng, *pair, scale) for pair in zip(sizes[:-2], sizes[1:-1], strict=True)), top])
-        for _ in range(2)
-    )
+    up, down = (dbn.untied([*(random_rbm(rng, *pair, scale) for pair in pairwise(sizes[:-1])), top]) for _ in range(2))
     return DBN(up.recognition, down.generative, top)
 
 

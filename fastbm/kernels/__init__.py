@@ -26,10 +26,9 @@ def round_couplings(weights, to_hidden, to_visible, *, guess):
     """Round couplings to integers in both orientations; return the exponent.
 
     `weights` (n_visible, n_hidden) float32 or float64, C-contiguous. Written: `to_hidden` (n_visible, padded(n_hidden)) and
-    `to_visible` (n_hidden, padded(n_visible)), but not their padding; `to_visible` may be of shape (0, 0): it is then not wanted,
-    as for layers that are directed. `guess` is an exponent that is likely to be right, or
-    None. Reference and errors: ``fastbm.chain.round_couplings``. Cost: one pass over the weights when the guess is right,
-    else three.
+    `to_visible` (n_hidden, padded(n_visible)), but not their padding; `to_visible` may be of shape (0, 0): it is then not
+    wanted, as for directed layers. `guess` is an exponent that is likely to be right, or None. Reference and errors:
+    ``fastbm.chain.round_couplings``. Cost: one pass over the weights when the guess is right, else three.
 
     On the GPU the exponent stays there, an int32 array of one number, which all kernels take as it is: nothing waits for it,
     and errors are left to `check_exponent`.

@@ -57,7 +57,7 @@ def one_way(xp):
 
 
 def check(exact: RoundedLayer) -> None:
-    """Raise ValueError when weights are too large or not finite, or biases are not; on the GPU a number or two is waited for."""
+    """Raise ValueError when weights are too large or not finite, or biases are not finite; this waits for the GPU."""
     kernels.check_exponent(exact.exponent, exact.layer.weights)
     chain.check_finite(float(abs(exact.layer.bias).max()))
 

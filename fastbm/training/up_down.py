@@ -82,8 +82,8 @@ def init(machine: DBN, top: ascent.State, velocity=None, updates: int = 0) -> St
 
 def machine_of(state: State) -> DBN:
     """Return the network that is trained; training goes on to change it."""
-    layers = (tuple(learner.exact.layer for learner in learners) for learners in state[:2])
-    return DBN(*layers, state.top.machine)
+    recognition, generative = (tuple(learner.exact.layer for learner in learners) for learners in state[:2])
+    return DBN(recognition, generative, state.top.machine)
 
 
 def check(state: State) -> None:
@@ -164,12 +164,10 @@ def joined(top: ascent.State, rows: Rows, n_units: int, labels) -> Rows:
     return Rows(states, grey)
 
 
-def learn(
-    learner: Learner, given: Rows, target: Rows, *, learning_rate, momentum=0.0, l2=0.0, weights=None
-) -> Learner:  # fmt: skip
-    """Move a directed layer up the gradient of the mean of log p(target | given): Σ x (y - p)ᵀ for its weights, y - p for biases.
+def learn(learner: Learner, given: Rows, target: Rows, *, learning_rate, momentum=0.0, l2=0.0, weights=None) -> Learner:
+    """Move a directed layer up the gradient of the mean of log p(target | given).
 
-    The delta rule of logistic units, with p the means that the layer has given the rows x.
+    The delta rule of logistic units: x (y - p)ᵀ for the weights, y - p for the biases, with p the means given the rows x.
     """
     (layer, couplings, bias, exponent), velocity = learner
     xp, home = namespace(bias), home_of(bias)
@@ -178,8 +176,7 @@ def learn(
     _, errors = directed.infer(learner.exact, given)
     _subtract(target, errors, layer.bias.size)
     factors, share = _factors(len(given), weights, home)
-    gradients, none = (xp.empty(size, np.float32) for size in layer.weights.shape), xp.empty(0, np.float32)
-    of_given, of_target = gradients
+    of_given, of_target, none = (xp.empty(size, np.float32) for size in (*layer.weights.shape, 0))
     ascent_of = {"learning_rate": learning_rate * share, "momentum": momentum}
     exponent = kernels.ascend(
         layer.weights, last[0], couplings, directed.one_way(xp), of_given, of_target, none, none, *given, given.states[:0],
@@ -193,7 +190,7 @@ def _subtract(target: Rows, means, n_units: int) -> None:
     """means ← target - means."""
     if len(target.grey):
         means[:, :n_units] -= target.grey
-        namespace(means).negative(means, out=means)
+        means *= -1.0
     else:
         kernels.subtract_means(target.states, means, n_units=n_units)
 
