@@ -7,6 +7,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "BernoulliRBM": "fastbm.estimators",
     "BoltzmannMachine": "fastbm.estimators",
+    "DeepBeliefClassifier": "fastbm.estimators",
+    "DeepBeliefNetwork": "fastbm.estimators",
     "GaussianRBM": "fastbm.estimators",
     "RBMClassifier": "fastbm.estimators",
     "StackedRBM": "fastbm.estimators",
@@ -18,6 +20,8 @@ _HOMES = {
 __all__ = [
     "BernoulliRBM",
     "BoltzmannMachine",
+    "DeepBeliefClassifier",
+    "DeepBeliefNetwork",
     "GaussianRBM",
     "RBMClassifier",
     "StackedRBM",

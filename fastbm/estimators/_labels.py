@@ -55,6 +55,22 @@ def encode(y: np.ndarray, classes: np.ndarray, name: str = "y") -> np.ndarray:
     return found
 
 
+def numbered(y: np.ndarray, classes=None, known: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the number of each label's class, and the classes: those `known` from an earlier fit, those given, or `y`'s.
+
+    ValueError when `classes` are not those that are known.
+    """
+    if classes is not None:
+        classes = classes_of(check(classes, "classes"), "classes")
+        if known is not None and classes.tolist() != known.tolist():
+            raise ValueError(f"classes={classes.tolist()} are not those of the first call, {known.tolist()}")
+    elif known is not None:
+        classes = known
+    else:
+        classes = classes_of(y)
+    return encode(y, classes), classes
+
+
 def encode_for_samples(y, classes: np.ndarray, n_samples: int) -> np.ndarray:
     """Return the number of the class of each sample, (n_samples,) int64, given one label for all or one for each."""
     y = to_host(adopt(y))

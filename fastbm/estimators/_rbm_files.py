@@ -194,8 +194,8 @@ class RBMFiles(RBMTraining):
 def saved_parameters(estimator) -> dict:
     """Return the constructor parameters as JSON has them; ValueError when a schedule is a function."""
     parameters = estimator.get_params(deep=False)
-    for name in ("learning_rate_schedule", "n_gibbs_steps_schedule"):
-        if callable(parameters[name]):
+    for name in parameters:
+        if name.endswith("_schedule") and callable(parameters[name]):
             raise ValueError(f"{name} is a function, which a file cannot hold; set it to 'constant', say")
     parameters["callbacks"] = None
     if not isinstance(estimator.random_state, Integral):
@@ -236,11 +236,11 @@ def _ladder_of_file(arrays, header, chains: Chains):
     return tempering.Ladder(betas, accepted, rounds, rates, adapted), all_chains
 
 
-def _history_of_file(header) -> list[dict]:
-    history = header.get("history", [])
+def _history_of_file(header, name: str = "history") -> list[dict]:
+    history = header.get(name, [])
     records = isinstance(history, list) and all(isinstance(record, dict) for record in history)
     if not records or not all(isinstance(value, Real) for record in history for value in record.values()):
-        raise ValueError("history must be a list of records of numbers")
+        raise ValueError(f"{name} must be a list of records of numbers")
     return history
 
 

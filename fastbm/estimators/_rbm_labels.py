@@ -211,18 +211,25 @@ class LabelledRBM(ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerM
         beta = _validation.check_beta(beta, n_samples)
         clamp = self._joint_clamp(clamp, y, n_samples)
         seed = _validation.resolve_seed(self.random_state if random_state is None else random_state)
-        machine, key, n_labels = self._rounded(), chain.stream_key(seed, Purpose.SAMPLING), len(self.classes_)
         with using(self.device_):
-            chains = self._start(init, n_samples, machine, seed)
-            free = _sampling.clamp_units(chains, clamp, self.n_features_in_ + n_labels)
-            chains = _sampling.sweep(
-                machine, chains, n_steps, key=key, beta=to_device(beta, self.device_), visible_free=free, verbose=self.verbose,
-                advance=partial(rbm.advance, n_labels=n_labels if y is None else 0),
-            )  # fmt: skip
-            rows = kernels.unpack(chains.visible, self.n_features_in_ + n_labels, self.components_.dtype)
-            numbers = namespace(rows).argmax(rows[:, self.n_features_in_ :], axis=1)
-            home = home_of(self.components_)
-            return to_device(rows[:, : self.n_features_in_], home), _labels.decode(numbers, self.classes_, home)
+            chains = self._sampled(n_samples, n_steps, clamp, init, beta, seed, draw_labels=y is None)
+            rows = kernels.unpack(chains.visible, self.n_features_in_, self.components_.dtype)
+            return to_device(rows, home_of(self.components_)), self._labels_of(chains)
+
+    def _sampled(self, n_samples: int, n_steps: int, clamp, init, beta, seed: int, draw_labels: bool) -> Chains:
+        """Return chains after their sweeps, on the device of the machine; `clamp` is of features and labels together."""
+        machine, key, n_labels = self._rounded(), chain.stream_key(seed, Purpose.SAMPLING), len(self.classes_)
+        chains, beta = self._start(init, n_samples, machine, seed), to_device(beta, self.device_)
+        free = _sampling.clamp_units(chains, clamp, self.n_features_in_ + n_labels)
+        return _sampling.sweep(
+            machine, chains, n_steps, key=key, beta=beta, visible_free=free, verbose=self.verbose,
+            advance=partial(rbm.advance, n_labels=n_labels if draw_labels else 0),
+        )  # fmt: skip
+
+    def _labels_of(self, chains: Chains):
+        """Return the labels of chains, where the fitted attributes live."""
+        units = kernels.unpack(chains.visible, self.n_features_in_ + len(self.classes_), np.float32)[:, self.n_features_in_ :]
+        return _labels.decode(namespace(units).argmax(units, axis=1), self.classes_, home_of(self.components_))
 
     def _joint_clamp(self, clamp, y, n_samples: int):
         """Return where features and labels are clamped, (1 or n_samples, n_visible), NaN where free; None where all are."""

@@ -174,14 +174,17 @@ class RBMSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
         if clamp is not None:
             clamp = _validation.check_clamp(clamp, n_samples, self.n_features_in_)
         seed = _validation.resolve_seed(self.random_state if random_state is None else random_state)
-        machine, key = self._rounded(), chain.stream_key(seed, Purpose.SAMPLING)
         with using(self.device_):
-            chains = self._start(init, n_samples, machine, seed)
-            free = _sampling.clamp_units(chains, clamp, self.n_features_in_)
-            beta = to_device(beta, self.device_)
-            chains = _sampling.sweep(machine, chains, n_steps, key=key, beta=beta, visible_free=free, verbose=self.verbose)
+            chains = self._sampled(n_samples, n_steps, clamp, init, beta, seed)
             rows = kernels.unpack(chains.visible, self.n_features_in_, self.components_.dtype)
             return to_device(rows, home_of(self.components_))
+
+    def _sampled(self, n_samples: int, n_steps: int, clamp, init, beta, seed: int) -> Chains:
+        """Return chains after their sweeps, on the device of the machine, given checked arguments of `sample`."""
+        machine, key = self._rounded(), chain.stream_key(seed, Purpose.SAMPLING)
+        chains, beta = self._start(init, n_samples, machine, seed), to_device(beta, self.device_)
+        free = _sampling.clamp_units(chains, clamp, self.n_features_in_)
+        return _sampling.sweep(machine, chains, n_steps, key=key, beta=beta, visible_free=free, verbose=self.verbose)
 
     def _start(self, init, n_samples, machine, seed) -> Chains:
         if init is None:

@@ -266,15 +266,8 @@ class RBMClassifier(LabelledRBM, RBMFiles):
         """Return the data with their labels, and what will be fitted besides the training state."""
         y = _labels.check(y)
         data, fitted = super()._take(X, sample_weight, fresh=fresh)
-        if classes is not None:
-            classes = _labels.classes_of(_labels.check(classes, "classes"), "classes")
-        if "gibbs_updates" in fitted:  # it goes on
-            if classes is not None and classes.tolist() != self.classes_.tolist():
-                raise ValueError(f"classes={classes.tolist()} are not those of the first call, {self.classes_.tolist()}")
-            classes = self.classes_
-        elif classes is None:
-            classes = _labels.classes_of(y)
-        data.label(_labels.encode(y, classes), len(classes))
+        numbers, classes = _labels.numbered(y, classes, self.classes_ if "gibbs_updates" in fitted else None)
+        data.label(numbers, len(classes))
         fitted["features"]["classes_"] = classes
         return data, fitted
 

@@ -129,7 +129,7 @@ def log_weights(machine: DBN, exact: RoundedDBN, v, rows: Rows, n_labels: int = 
 
     p* = p Z of the top machine. Its mean is a lower bound of log p(v) + log Z. `rows` are `v` as layers take them.
     """
-    in_float64 = _in_float64(machine)
+    in_float64 = moved(machine, lambda array: namespace(array).asarray(array, dtype=np.float64))
     passed, drawn = [v], ascend(exact.recognition, rows, keys=keys, update=update, first_chain=first_chain)
     for rows_of_layer, layer in zip(drawn[1:], machine.recognition, strict=True):
         passed.append(kernels.unpack(rows_of_layer.states, layer.bias.size, np.float64))
@@ -141,9 +141,10 @@ def log_weights(machine: DBN, exact: RoundedDBN, v, rows: Rows, n_labels: int = 
     return out
 
 
-def _in_float64(machine: DBN) -> DBN:
-    def lift(parameters):
-        xp = namespace(parameters[0])
-        return type(parameters)(*(xp.asarray(array, dtype=xp.float64) for array in parameters))
+def moved(machine: DBN, take) -> DBN:
+    """Return a network of the same layers whose arrays are ``take(array)``."""
 
-    return DBN(tuple(map(lift, machine.recognition)), tuple(map(lift, machine.generative)), lift(machine.top))
+    def of(parameters):
+        return type(parameters)(*map(take, parameters))
+
+    return DBN(tuple(map(of, machine.recognition)), tuple(map(of, machine.generative)), of(machine.top))
