@@ -7,7 +7,7 @@ from itertools import pairwise
 import naive
 import numpy as np
 
-from fastbm import chain
+from fastbm import BernoulliRBM, DeepBeliefNetwork, chain
 from fastbm.machines import dbn
 from fastbm.machines.dbn import DBN
 from fastbm.machines.directed import Layer
@@ -181,3 +181,14 @@ def bound(machine: DBN, rows):
     states = naive.all_states(machine.top.visible_bias.size).astype(int)
     marginal = dict(zip(map(tuple, states), log_marginal(machine.top), strict=True))
     return np.array([of(row, 0, 0.0, 0.0) for row in rows])
+
+
+def estimator_of(machine: DBN) -> DeepBeliefNetwork:
+    """A fitted network with these parameters."""
+    sizes = [layer.bias.size for layer in machine.recognition] + [machine.top.hidden_bias.size]
+    network = DeepBeliefNetwork(sizes, n_iter=0, up_down_n_iter=0, random_state=0)
+    network.fit(np.eye(machine.recognition[0].weights.shape[0]))
+    network.coefs_, network.intercepts_ = ([layer[k] for layer in machine.recognition] for k in range(2))
+    network.generative_coefs_, network.generative_intercepts_ = ([layer[k] for layer in machine.generative] for k in range(2))
+    network.top_ = BernoulliRBM.from_weights(*machine.top)
+    return network

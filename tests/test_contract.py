@@ -12,7 +12,15 @@ import sklearn.neural_network
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
-from fastbm import BernoulliRBM, BoltzmannMachine, GaussianRBM, RBMClassifier, StackedRBM
+from fastbm import (
+    BernoulliRBM,
+    BoltzmannMachine,
+    DeepBeliefClassifier,
+    DeepBeliefNetwork,
+    GaussianRBM,
+    RBMClassifier,
+    StackedRBM,
+)
 
 ESTIMATORS = [
     BernoulliRBM(n_components=5, n_iter=2),
@@ -30,6 +38,8 @@ ESTIMATORS = [
     BoltzmannMachine(n_hidden=3, n_iter=2, n_chains=10, data_phase="mean_field", centered=False),
     StackedRBM((5, 4), n_iter=2),
     StackedRBM((5, 4), n_iter=(2, 1), batch_size=20, algorithm=("cd", "pcd"), momentum=(0.0, 0.5), early_stopping=True),
+    DeepBeliefNetwork((5, 4, 3), n_iter=1, up_down_n_iter=1),
+    DeepBeliefClassifier((5, 4, 3), n_iter=1, up_down_n_iter=1, batch_size=20, up_down_momentum=0.5, top_algorithm="pcd"),
 ]
 ON_GPU = (0, 4, 7, 8, 11)
 PARAMETERS = ("components_", "weights_", "intercept_visible_", "intercept_hidden_")
@@ -128,5 +138,5 @@ def test_fixed_bugs_of_other_libraries_stay_fixed():
     for estimator in ESTIMATORS:
         machine = type(estimator)(**estimator.get_params() | {"n_iter": 300, "learning_rate": 1.0}).fit(X, np.arange(20) % 2)
         assert all(np.isfinite(value).all() for name, value in vars(machine).items() if name in PARAMETERS)
-        of_rows = machine.transform if isinstance(machine, StackedRBM) else machine.free_energy
+        of_rows = getattr(machine, "free_energy", machine.transform)
         assert np.isfinite(of_rows(X)).all()

@@ -12,9 +12,19 @@ import numpy as np
 import pytest
 
 import fastbm
-from fastbm import BernoulliRBM, BoltzmannMachine, GaussianRBM, RBMClassifier, StackedRBM
+from fastbm import (
+    BernoulliRBM,
+    BoltzmannMachine,
+    DeepBeliefClassifier,
+    DeepBeliefNetwork,
+    GaussianRBM,
+    RBMClassifier,
+    StackedRBM,
+)
 
-ESTIMATORS = [BernoulliRBM, BoltzmannMachine, GaussianRBM, RBMClassifier, StackedRBM]
+ESTIMATORS = [
+    BernoulliRBM, BoltzmannMachine, DeepBeliefClassifier, DeepBeliefNetwork, GaussianRBM, RBMClassifier, StackedRBM,
+]  # fmt: skip
 
 
 def public_objects() -> dict[str, object]:

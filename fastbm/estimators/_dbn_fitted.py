@@ -198,7 +198,7 @@ class FittedDBN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         n_draws = _validation.check_count(n_draws, "n_draws", 1)
         seed = _validation.resolve_seed(self.random_state if random_state is None else random_state)
         if log_z is None:
-            log_z = log_partition(self.top_, random_state=seed if seed < 2**32 else None)
+            log_z = log_partition(self.top_, random_state=seed)
         log_z = float(log_z.log_z if isinstance(log_z, LogPartition) else log_z)
         keys = recognition_keys(seed, len(self.coefs_))
         with using(home_of(rows)):
@@ -208,7 +208,7 @@ class FittedDBN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                 some = minibatches.prepare(rows[part])
                 for update in range(n_draws):
                     total[part] += dbn.log_weights(
-                        machine, exact, rows[part], some, getattr(self.top_, "_n_labels", 0), keys=keys, update=update,
+                        machine, exact, rows[part], some, len(getattr(self.top_, "classes_", ())), keys=keys, update=update,
                         first_chain=part.start,
                     )  # fmt: skip
             return total / n_draws - log_z

@@ -139,6 +139,7 @@ class DBNTraining(DBNSampling):
     def _take(self, X, sample_weight=None, *, fresh: bool) -> tuple[Any, dict[str, Any]]:
         """Return the data, and what will be fitted besides the training state; the estimator is not changed."""
         device.resolve(self.device)  # its errors come first
+        self._stack()._layers(fresh=True)  # so do those of parameters with a value for each layer
         recipient = copy(self) if fresh else self  # validate_data writes on its estimator
         data = _training_data.of(recipient, X, sample_weight, reset=fresh)
         fitted: dict[str, Any] = {"n_iter": 0, "history": [], "home": data.home, "updates": 0, "velocity": None}

@@ -44,6 +44,11 @@ class LabelledRBM(ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerM
             )
         return join(features, weights.T, bias)
 
+    def _machine_of_class(self, number: int) -> RBM:
+        """Return the machine of the features given a class: its label's weights are added to the hidden biases."""
+        features, of_labels = labels.parts(self._machine(), len(self.classes_))
+        return RBM(features.weights, features.visible_bias, features.hidden_bias + of_labels.weights[number])
+
     def _set_fitted(self, state: State, **fitted):
         """Set all fitted attributes from a training state; labels and features apart."""
         super()._set_fitted(state, **fitted)
@@ -164,7 +169,7 @@ class LabelledRBM(ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerM
         Returns
         -------
         free_energy : ndarray of shape (n_samples,)
-            ``-free_energy - log Z`` is the log-likelihood of the features; log Z is not worked out for machines with labels.
+            ``-free_energy - log Z`` is the log-likelihood of the features, see ``fastbm.evaluation.log_likelihood``.
         """
         return self._formula(labels.free_energy, X)
 

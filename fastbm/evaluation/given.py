@@ -15,7 +15,7 @@ def machine_of(given) -> Any:
     """Return the parameters, a NamedTuple of ``fastbm.machines``: an estimator's ``_machine()``, or what was given itself."""
     if hasattr(given, "classes_"):
         raise TypeError(
-            f"evaluation knows no machines with label units, got {type(given).__name__}; its predict_proba is exact"
+            f"of machines with label units evaluation knows log_partition and log_likelihood alone, got {type(given).__name__}"
         )
     return given._machine() if hasattr(given, "_machine") else given
 

@@ -59,6 +59,8 @@ pseudo_log_likelihoods.register(GaussianRBM, gaussian_pseudo_likelihood)
 def log_likelihood(machine, X, log_z=None):
     """Return log p(v) = -free energy(v) - log Z of each row, in nats; of Gaussian units the logarithm of a density.
 
+    Labels are summed out.
+
     Parameters
     ----------
     machine : estimator or NamedTuple
@@ -79,6 +81,9 @@ def log_likelihood(machine, X, log_z=None):
     ValueError
         When `X` does not have the shape of the machine's rows.
     """
+    if hasattr(machine, "_machine_of_class"):
+        log_z = log_partition(machine) if log_z is None else log_z
+        return -machine.free_energy(X) - float(log_z.log_z if isinstance(log_z, LogPartition) else log_z)
     scales, (machine, X) = log_scales(machine), _take(machine, X, "X")
     with using(home_of(X)):
         log_z = log_partition(machine) if log_z is None else log_z

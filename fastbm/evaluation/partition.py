@@ -90,7 +90,7 @@ def log_partition(
     Parameters
     ----------
     machine : estimator or NamedTuple
-        A fitted estimator, or the parameters of a machine.
+        A fitted estimator, or the parameters of a machine. Of a machine with labels, that given each class is taken in turn.
     method : {"auto", "exact", "ais"}, default="auto"
         "exact" enumerates the smaller side, of at most 25 units, or with Gaussian visible units the hidden ones; "auto" does so
         up to 20, and anneals beyond.
@@ -155,6 +155,11 @@ def log_partition(
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    if hasattr(machine, "_machine_of_class"):
+        return _over_classes(
+            machine, method=method, n_chains=n_chains, n_betas=n_betas, betas=betas, X=X, init=init, n_steps=n_steps,
+            n_jobs=n_jobs, random_state=seed_of(random_state), verbose=verbose,
+        )  # fmt: skip
     given, machine = machine, machine_of(machine)
     exactly = method == "exact" or (method == "auto" and n_enumerated(machine) <= MOST_UNITS_OF_AUTO)
     if exactly:
@@ -170,6 +175,24 @@ def log_partition(
     lower = min(found.forward.value - WIDTH * found.forward.stderr, log_z)
     upper = max(found.reverse.value + WIDTH * found.reverse.stderr, log_z)
     return LogPartition(log_z, stderr, lower, upper, found.effective_sample_size, "ais")
+
+
+def _over_classes(machine, **how) -> LogPartition:
+    """Return log Z = log Σ_y exp(d_y + log Z_y) of a machine with labels; Z_y is that of the machine given class y."""
+    found, biases, seed = [], np.asarray(to_host(machine.intercept_class_), np.float64), how.pop("random_state")
+    for number in range(len(biases)):
+        of_class = int.from_bytes(
+            np.random.SeedSequence(seed, spawn_key=(number,)).generate_state(4, np.uint32).tobytes(), "little"
+        )
+        found.append(log_partition(machine._machine_of_class(number), random_state=of_class, **how))
+    log_z, stderrs, lower, upper, sizes = (np.array(values) for values in zip(*(each[:5] for each in found), strict=True))
+
+    def total(terms) -> float:
+        return float(np.logaddexp.reduce(terms + biases))
+
+    shares = np.exp(log_z + biases - total(log_z))
+    stderr = float(np.sqrt(((shares * stderrs) ** 2).sum()))
+    return LogPartition(total(log_z), stderr, total(lower), total(upper), float(sizes.min()), found[0].method)
 
 
 def _warn(found: Annealing) -> None:
