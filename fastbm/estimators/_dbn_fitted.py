@@ -128,7 +128,8 @@ class FittedDBN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         -------
         H : ndarray of shape (n_samples, hidden_layer_sizes[-1])
         """
-        return self.top_.transform(self._under_top(X))
+        h = self._under_top(X)
+        return self.top_.transform(h)
 
     def inverse_transform(self, H):
         """Return the means of the visible units, each layer's given the means of the one above, by generative weights.
@@ -163,7 +164,8 @@ class FittedDBN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         -------
         X_reconstructed : ndarray of shape (n_samples, n_features)
         """
-        return self._down(self.top_.reconstruct(self._under_top(X)))
+        h = self._under_top(X)
+        return self._down(self.top_.reconstruct(h))
 
     # ------------------------------------------------------------------------------------------------------------ bound
 

@@ -38,7 +38,8 @@ class LabelledDBN(ClassifierMixin, DBNTraining):
         -------
         y : ndarray of shape (n_samples,)
         """
-        return self.top_.predict(self._under_top(X))
+        h = self._under_top(X)
+        return self.top_.predict(h)
 
     def predict_proba(self, X):
         """Return p(y | h) of the machine on top, exact from free energies, h the means that recognition gives the rows.
@@ -52,7 +53,8 @@ class LabelledDBN(ClassifierMixin, DBNTraining):
         P : ndarray of shape (n_samples, n_classes)
             Float64; columns are in the order of `classes_`.
         """
-        return self.top_.predict_proba(self._under_top(X))
+        h = self._under_top(X)
+        return self.top_.predict_proba(h)
 
     def predict_log_proba(self, X):
         """Return the logarithm of `predict_proba`, which does not underflow.
@@ -65,7 +67,8 @@ class LabelledDBN(ClassifierMixin, DBNTraining):
         -------
         log_P : ndarray of shape (n_samples, n_classes)
         """
-        return self.top_.predict_log_proba(self._under_top(X))
+        h = self._under_top(X)
+        return self.top_.predict_log_proba(h)
 
     def score(self, X, y, sample_weight=None):
         """Return the accuracy: the fraction of the rows whose predicted class is `y`.

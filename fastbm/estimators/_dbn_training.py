@@ -163,7 +163,8 @@ class DBNTraining(DBNSampling):
         if "top" in fitted:
             machine, top = self._machine(), fitted["top"]
         else:
-            machine, top, of_first, records = self._greedy(X, sample_weight, labels, n_iter)
+            rows = getattr(data, "X", X)  # checked
+            machine, top, of_first, records = self._greedy(rows, sample_weight, labels, n_iter)
             fitted |= {"top": top, "greedy": records, "seed": of_first._seed}
         data.move(home)
         machine = dbn.moved(machine, lambda array: device.to_device(array, home).astype(np.float32, order="C", copy=True))

@@ -311,5 +311,6 @@ class DeepBeliefClassifier(LabelledDBN, DBNFiles):
     def __sklearn_tags__(self):
         tags: Any = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.classifier_tags.poor_score = True  # as RBMClassifier's
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
