@@ -3,8 +3,8 @@
 The network of Hinton, Osindero & Teh (2006), who report 1.25 % after days. Greedy training by contrastive divergence of one
 sweep, on grey levels, with the centred gradient, momentum 0.5, L2 decay of 0.0002 and hidden units pulled to activities of 0.15
 and, on top, 0.1; then up–down, its rate falling from 0.1 to 0, the sweeps of the machine on top growing from 1 to 10. Batches
-of 20: many small updates go further than few large ones. 100 samples of each class, drawn with the label clamped, are given to a
-perceptron that knows only real digits.
+of 20: many small updates go further than few large ones. 100 samples of each class, drawn with the label clamped, are given to
+a perceptron that knows only real digits.
 
     FASTBM_DATA=folder python benchmarks/quality/dbn.py [--passes 60] [--save FILE] [--picture FOLDER]
 """
