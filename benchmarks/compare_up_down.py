@@ -40,8 +40,8 @@ def main():
         facts = bench.facts() | {"threads": f"{n} of each", "rows": f"{options.rows:,}", "sweeps": str(options.sweeps)}
         print("\n".join(f"- {name}: {value}" for name, value in (facts | materials.facts()).items()) + "\n")
         network = DeepBeliefClassifier(
-            SIZES, batch_size=BATCH, n_iter=options.greedy, learning_rate=0.1, momentum=0.9, algorithm="cd", up_down_n_iter=0,
-            random_state=0,
+            SIZES, batch_size=BATCH, n_iter=options.greedy, learning_rate=0.1, momentum=0.5, algorithm="cd", centered=True,
+            sparsity_target=0.15, sparsity_cost=0.1, up_down_n_iter=0, random_state=0,
         ).fit(X, y)  # fmt: skip
         X, y = X[: options.rows], y[: options.rows]
         libraries = [Fastbm(network, X, y, options.sweeps), Torch(network, X, y, options.sweeps)]

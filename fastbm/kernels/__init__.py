@@ -82,6 +82,22 @@ def draw_softmax(
     )  # fmt: skip
 
 
+def gibbs_with_labels(
+    layers, up, down, biases, beta, free, loose, tables, *, n_labels, exponent, key, first_chain, start, stop
+):  # fmt: skip
+    """Run block updates of a restricted machine whose last `n_labels` visible units are a softmax group, as `gibbs` does.
+
+    Arguments as of `gibbs`, for two layers; the bits of the group are cleared in ``free[0]``, and `loose` (n_rows,) or (1,)
+    uint8 says in which chains it is drawn. Counters used: those of `gibbs`, and of `draw_softmax`. Reference: ``draw_softmax``
+    before each visible update of ``fastbm.chain.gibbs``. Cost: as of both; on the CPU chains that follow flips draw the group
+    from inputs that they have.
+    """
+    _for(layers[0], "labels").gibbs_with_labels(
+        layers, up, down, biases, beta, free, loose, tables, n_labels=n_labels, exponent=exponent, key=key,
+        first_chain=first_chain, start=start, stop=stop,
+    )  # fmt: skip
+
+
 def graph_gibbs(
     states, indptr, indices, data, bias, beta, free, starts, sizes, numbers, tables, *, exponent, key, first_chain, start, stop
 ):  # fmt: skip

@@ -22,7 +22,7 @@ COST_OF_A_TABLE_BYTE = 0.02
 """Nanoseconds to bring a byte of the tables into the first cache, once a sweep and slab."""
 CHAINS_WORTH_A_TABLE = 40
 """Chains for which it is worth making a table that is used once."""
-MOST_SOURCES = 4096
+MOST_SOURCES = 640
 """Units that coarse couplings of 16 bits in all are fine enough for."""
 LARGEST_TABLES = 2**31
 """Bytes that tables may take."""

@@ -4,35 +4,43 @@ A thread owns a run of chains for all their sweeps, so nothing waits. Integer su
 """
 
 import numpy as np
-from numba import njit
+from numba import float32, njit
 
 from fastbm.kernels.compile_cpu import kernel
 from fastbm.kernels.draw_cpu import draw, fill_random_words, store_states, write_logits
 from fastbm.kernels.inputs_cpu import follow, start_from_zero
+from fastbm.kernels.softmax_cpu import draw_class, store_class
 from fastbm.kernels.threads_cpu import share_out
 
+NO_GROUP = np.zeros(1, np.uint8)
+"""`loose` where there is no softmax group."""
 
-def run(layers, up, down, biases, beta, free, *, cost, scale, key, first_chain, start, stop):
+
+def run(layers, up, down, biases, beta, free, *, cost, scale, key, first_chain, start, stop, group=(0, 0), loose=NO_GROUP):
     """Run block updates `start` … `stop` - 1: arguments as of the gibbs kernel. Return the part of the couplings that flipped.
 
-    The first sweep is left out of that, because it begins at nothing.
+    The first sweep is left out of that, because it begins at nothing. `group` are the first unit and the number of units of a
+    softmax group of layer 0, which `free` holds, and `loose` says in which chains it is drawn.
     """
     added = np.zeros(layers[0].shape[0])
     share_out(
         run_chains, added.size, cost, layers, up, down, biases, beta, free, added, scale, key[0], key[1], first_chain,
-        start, stop,
+        start, stop, *group, loose,
     )  # fmt: skip
     return added.mean() / max((stop - start - 2) * sum(couplings.size for couplings in up), 1)
 
 
 @kernel
-def run_chains(first, last, layers, up, down, biases, beta, free, added, scale, key0, key1, first_chain, start, stop):
+def run_chains(
+    first, last, layers, up, down, biases, beta, free, added, scale, key0, key1, first_chain, start, stop, first_class,
+    n_classes, loose,
+):  # fmt: skip
     n_layers = len(layers)
     widest = 0
     for layer in range(n_layers):
         widest = max(widest, biases[layer].size)
     logits, words, on = np.empty(widest, np.float32), np.empty(widest, np.uint32), np.empty(widest, np.uint8)
-    rows = np.empty(widest, np.int64)
+    rows, of_classes = np.empty(widest, np.int64), np.empty(n_classes, np.float32)
     # what layers get from the layer below, and from the one above; and the states that this came from
     inputs, held = np.empty((2, n_layers, widest), np.int32), np.empty((2, n_layers, widest // 64), np.uint64)
     for row in range(first, last):
@@ -59,6 +67,11 @@ def run_chains(first, last, layers, up, down, biases, beta, free, added, scale, 
                 fill_random_words(words[:size], first_chain + row, update >> 1, layer ^ 1, key0, key1)
                 draw(on[:size], logits, words)
                 store_states(layers[layer][row], free[layer][row % free[layer].shape[0]], on)
+                if layer == 0 and loose[row % loose.size] != 0:
+                    for k in range(n_classes):
+                        of_classes[k] = float32(logits[first_class + k])
+                    drawn = draw_class(of_classes, words[first_class])
+                    store_class(layers[0][row], first_class, n_classes, drawn)
 
 
 @njit

@@ -191,36 +191,21 @@ def advance(
     clamped, shape (n_chains, words) or (1, words), or None where no unit is. The last `n_labels` visible units are a softmax
     group, free in the chains where its first unit is. Where all are clamped leave `n_labels` 0: the sweeps are then faster.
     """
-    if n_labels:
-        return _advance_with_labels(
-            machine, chains, n_updates, n_labels, visible_free, key=key, beta=beta, hidden_free=hidden_free,
-            first_chain=first_chain,
-        )  # fmt: skip
     visible, hidden, start = chains
-    home = home_of(visible)
-    visible_free = all_free(machine.to_hidden.shape[0], home) if visible_free is None else visible_free
+    home, n_visible = home_of(visible), machine.to_hidden.shape[0]
+    sweep, of_labels, numbers = kernels.gibbs, (), {"exponent": machine.exponent, "key": key, "first_chain": first_chain}
+    if n_labels:
+        loose, visible_free = labels_apart(visible_free, n_visible, n_labels, home)
+        sweep, of_labels, numbers["n_labels"] = kernels.gibbs_with_labels, (loose,), n_labels
+    visible_free = all_free(n_visible, home) if visible_free is None else visible_free
     hidden_free = all_free(machine.to_visible.shape[0], home) if hidden_free is None else hidden_free
     stop, turn = start + n_updates, 2 * sweeps_a_turn(machine, visible.shape[0])
     for begin in range(start, stop, turn):
-        kernels.gibbs(
+        sweep(
             (visible, hidden), (machine.to_hidden,), (machine.to_visible,), (machine.visible_bias, machine.hidden_bias), beta,
-            (visible_free, hidden_free), machine.tables,
-            exponent=machine.exponent, key=key, first_chain=first_chain, start=begin, stop=min(begin + turn, stop),
+            (visible_free, hidden_free), *of_labels, machine.tables, start=begin, stop=min(begin + turn, stop), **numbers,
         )  # fmt: skip
     return Chains(visible, hidden, stop)
-
-
-def _advance_with_labels(machine: RoundedRBM, chains: Chains, n_updates: int, n_labels: int, visible_free, **how) -> Chains:
-    """Run block updates a sweep at a time: labels are drawn before each visible update, which then holds them."""
-    loose, held = labels_apart(visible_free, machine.to_hidden.shape[0], n_labels, home_of(chains.visible))
-    stop, n_chains, couplings = chains.updates + n_updates, len(chains.visible), ((machine.to_hidden,), (machine.to_visible,))
-    kernels.prepare(*couplings, machine.tables, n_chains=n_chains, n_updates=n_updates)
-    while chains.updates < stop:
-        is_visible = chains.updates % 2
-        if is_visible:
-            draw_labels(machine, chains, loose, n_labels, key=how["key"], beta=how["beta"], first_chain=how["first_chain"])
-        chains = advance(machine, chains, min(1 + is_visible, stop - chains.updates), visible_free=held, **how)
-    return chains
 
 
 def draw_labels(machine: RoundedRBM, chains: Chains, loose, n_labels: int, *, key, beta, first_chain=0) -> None:
