@@ -165,6 +165,7 @@ class TestTraining:
             ({"hidden_layer_sizes": (4, 5)}, "does not match the layers already fitted, \\[6, 5\\]"),
             ({"up_down_learning_rate": 1e30}, "learning rate"),
             ({"callbacks": [1]}, "must be callable"),
+            ({"n_top_gibbs_steps_schedule": lambda fraction: -1}, "n_top_gibbs_steps_schedule\\(0\\) must be"),
         ],
     )
     def test_a_fit_that_fails_changes_nothing(self, digits64, parameters, message):
@@ -173,6 +174,32 @@ class TestTraining:
         with pytest.raises(ValueError, match=message):
             network.set_params(**parameters).fit(digits64[0])
         assert pickle.dumps({name: value for name, value in vars(network).items() if name.endswith("_")}) == kept
+
+    def test_batches_that_come_once(self, digits64):
+        """None is lost: partial_fit takes them as they come, and fit, which needs them again, says so."""
+        X, how = digits64[0], {"batch_size": 20, "random_state": 3}
+        streamed = DeepBeliefNetwork((6, 5), **how).partial_fit(X[i : i + 20] for i in (0, 20, 40))
+        expected = DeepBeliefNetwork((6, 5), **how).partial_fit([X[:20], X[20:40], X[40:60]])
+        assert_same(streamed, expected)
+        assert streamed._updates == 3
+        with pytest.raises(ValueError, match="X is an iterator, which gives its batches once"):
+            DeepBeliefNetwork((6, 5), n_iter=1, **how).fit(X[i : i + 20] for i in (0, 20, 40))
+
+    @pytest.mark.parametrize("train", ["partial_fit", "fit", "go on"])
+    def test_values_that_are_not_probabilities_are_said(self, digits64, train):
+        X = 255 * digits64[0][:40]
+        network = DeepBeliefNetwork((6, 5), batch_size=20, n_iter=0, up_down_n_iter=1, random_state=0, warm_start=True)
+        if train == "go on":
+            network.fit(digits64[0])
+        with pytest.warns(UserWarning, match="X has values between 0 and 255"):
+            network.partial_fit(X) if train == "partial_fit" else network.fit(X)
+
+    def test_accuracy_on_a_gpu(self, digits64, gpu):
+        X, y = digits64
+        network = DeepBeliefClassifier((6, 5), **SETTINGS, callbacks=lambda network, record: True, device="cuda")
+        assert 0 <= network.fit(X[:20], y[:20]).history_[0]["accuracy"] <= 1
+        with pytest.raises(ValueError, match="Input H contains NaN"):
+            network.inverse_transform(gpu.asarray(np.full((1, 5), np.nan)))
 
     def test_labels_that_are_unknown(self, digits64, classifier):
         X, y = digits64
@@ -196,6 +223,15 @@ class TestSamples:
                 np.testing.assert_array_equal(many[0][:, :20], np.broadcast_to(clamp[:20], (9, 20)))
             if "y" in how:
                 assert set(many[1]) == {how["y"]}
+
+    def test_means_of_clamped_rows_without_a_sweep(self, digits64, network):
+        """They are those of one pass down from the start, and of rows, of a pass up and down."""
+        X, clamp = digits64[0], np.where(np.arange(64) < 20, digits64[0][0], np.nan)
+        for init in (None, "chains", X[0]):
+            how = {"n_steps": 0, "init": init, "return_mean": True}
+            rows = network.sample(3, clamp=clamp, **how)
+            np.testing.assert_array_equal(rows[:, :20], np.broadcast_to(clamp[:20], (3, 20)))
+            np.testing.assert_array_equal(rows[:, 20:], network.sample(3, **how)[:, 20:])
 
     def test_samples_have_the_distribution_of_the_network(self):
         """Visible states of 3–3–2–3 against enumeration, drawn and as means."""
@@ -315,3 +351,15 @@ class TestRows:
         network.coefs_[1] = network.coefs_[1][:, :3]
         with pytest.raises(ValueError, match=r"coefs_\[1\].* do not fit together with 12 units below and 10 above"):
             network.transform(digits64[0])
+        del network.coefs_[1]
+        with pytest.raises(ValueError, match=r"an array for each directed layer, got \[1, 2, 2, 2\]"):
+            network.transform(digits64[0])
+
+    def test_parameters_that_cannot_be_loaded_are_not_saved(self, network, tmp_path):
+        network = pickle.loads(pickle.dumps(network))
+        network.generative_coefs_[0] = np.ones((12, 64), int)
+        network.save(tmp_path / "network")
+        assert (DeepBeliefNetwork.load(tmp_path / "network").generative_coefs_[0] == 1.0).all()
+        network.generative_coefs_[0] = np.full((12, 64), np.nan)
+        with pytest.raises(ValueError, match="NaN or infinity"):
+            network.save(tmp_path / "network")

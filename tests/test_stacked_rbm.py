@@ -195,7 +195,7 @@ class TestErrors:
         [
             ({"learning_rate": (0.1, 0.1, 0.1)}, "learning_rate must be one value, or one for each of the 2 layers.* got 3"),
             ({"n_iter": [1]}, "n_iter must be one value, or one for each of the 2 layers.* got 1"),
-            ({"algorithm": ("cd", "mc")}, "'algorithm' parameter of layer 1 of StackedRBM must be .* Got 'mc'"),
+            ({"algorithm": ("cd", "mc")}, "'algorithm' parameter of layer 1 must be .* Got 'mc'"),
             ({"algorithm": "mc"}, "'algorithm' parameter of StackedRBM must be .* Got 'mc'"),
             ({"momentum": (0.5, 1.5)}, "'momentum' parameter of layer 1"),
             ({"n_iter": (1.5, 1)}, "'n_iter' parameter of layer 0"),

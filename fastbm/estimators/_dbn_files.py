@@ -9,6 +9,7 @@ from fastbm.estimators import _persistence, _validation
 from fastbm.estimators._dbn_fitted import ARRAYS
 from fastbm.estimators._dbn_training import DBNTraining
 from fastbm.estimators._rbm_files import _history_of_file, _plain, saved_parameters
+from fastbm.machines import dbn
 from fastbm.machines.directed import Layer
 
 NUMBERS = ("n_iter_", "_seed", "_updates")
@@ -35,11 +36,11 @@ class DBNFiles(DBNTraining):
         ValueError
             When a schedule is a function, which a file without code cannot hold.
         """
-        self._machine()
+        dbn.rounded(self._machine_on(self.device_))  # what cannot be sampled could not be loaded: the error is better now
         arrays, of_top = self.top_._to_file()
         arrays = {f"top.{name}": array for name, array in arrays.items()}
         for name in ARRAYS:
-            arrays |= {f"{name}.{number}": device.to_host(array) for number, array in enumerate(getattr(self, name))}
+            arrays |= {f"{name}.{number}": _floats(device.to_host(array)) for number, array in enumerate(getattr(self, name))}
         for side, layers in zip(SIDES, self._velocity or (), strict=False):
             for number, layer in enumerate(layers):
                 arrays |= {f"velocity.{side}.{number}.{name}": device.to_host(array) for name, array in layer._asdict().items()}
@@ -122,6 +123,11 @@ class DBNFiles(DBNTraining):
         if got != shapes:
             raise ValueError(f"last steps of shapes {got} where {shapes} were expected")
         return velocity
+
+
+def _floats(array: np.ndarray) -> np.ndarray:
+    """Return an array, which may have been set by hand, as `_finite` takes it."""
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
 
 
 def _finite(array: np.ndarray) -> np.ndarray:

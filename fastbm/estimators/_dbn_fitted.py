@@ -79,6 +79,9 @@ class FittedDBN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def _machine(self) -> DBN:
         """Return the parameters; ValueError when they do not fit together."""
         check_is_fitted(self, "top_")
+        lengths = [len(getattr(self, name)) for name in ARRAYS]
+        if len(set(lengths)) > 1:
+            raise ValueError(f"{', '.join(ARRAYS)} must have an array for each directed layer, got {lengths} of them")
         recognition = tuple(map(Layer, self.coefs_, self.intercepts_))
         generative = tuple(map(Layer, self.generative_coefs_, self.generative_intercepts_))
         top = self.top_._machine()
@@ -147,6 +150,8 @@ class FittedDBN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         H = adopt(H)
         if home_of(H) == "cpu":
             H = check_array(H, dtype=_validation.FLOATS, input_name="H")
+        else:
+            H = _validation.finite_floats_of_gpu(H, "H")
         if H.ndim != 2 or H.shape[1] != self._n_features_out:
             raise ValueError(f"H must have shape (n_samples, {self._n_features_out}), got {H.shape}")
         with using(home_of(H)):

@@ -86,7 +86,8 @@ class LabelledDBN(ClassifierMixin, DBNTraining):
         return float(accuracy_score(_labels.check(y), to_host(self.predict(X)), sample_weight=sample_weight))
 
     def _measured(self, rows, numbers) -> float:
-        return float((self.top_._class_logits(self._under_top(rows)).argmax(axis=1) == numbers).mean())
+        got = self.top_._class_logits(self._under_top(rows)).argmax(axis=1)
+        return float((to_host(got) == numbers).mean())
 
     def _labels_of(self, chains: Chains):
         return self.top_._labels_of(chains)

@@ -91,6 +91,10 @@ class DBNSampling(FittedDBN):
             states = to_device(chain.pack(init), self.device_)
         keys, n_under = recognition_keys(seed, len(self.coefs_)), self.top_.n_features_in_
         rows, beta = of_states((states & free) | held), to_device(beta, self.device_)
+        if grey and not n_steps:  # no sweep that would end in means
+            if start is None and init is not None:
+                _put(dbn.ascend(exact.recognition, rows, keys=keys, update=0)[-1].states, n_under, chains.visible)
+            return chains, self._down_from(exact, chains, seed, 0, grey)
         for number in tqdm(range(n_steps), disable=not self.verbose, desc="sampling", unit="sweep", leave=False):
             drawn = dbn.ascend(exact.recognition, rows, keys=keys, update=2 * number)[-1].states
             _put(drawn, n_under, chains.visible)

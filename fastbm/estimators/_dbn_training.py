@@ -55,6 +55,11 @@ class DBNTraining(DBNSampling):
     def _fit(self, X, sample_weight=None, **labels):
         """Fit to data; an earlier fit is untouched when it fails."""
         fresh, callbacks = not (self.warm_start and hasattr(self, "top_")), _monitoring.check_callbacks(self.callbacks)
+        if fresh and _training_data.is_batches(X) and iter(X) is X:
+            raise ValueError(
+                "X is an iterator, which gives its batches once, but each layer, and up-down, need them; "
+                "use an object that can be iterated over again, such as a list of batches"
+            )
         data, fitted = self._take(X, sample_weight, fresh=fresh, **labels)
         with device.using(fitted["device"]):
             state, fitted = self._begin(X, data, sample_weight, fitted, labels)
@@ -67,8 +72,10 @@ class DBNTraining(DBNSampling):
         with device.using(fitted["device"]):
             state, fitted = self._begin(X, data, sample_weight, fitted, labels, n_iter=0)
             keys = up_down.keys(fitted["seed"], len(state.recognition))
+            warned = False
             for rows, numbers, weights, _ in data.minibatches(sys.maxsize):
-                state = self._update(state, data, rows, numbers, weights, keys, *self._settings(0.0))
+                state, grey = self._update(state, data, rows, numbers, weights, keys, *self._settings(0.0))
+                warned = warned or _training_data.warn_outside(data, rows, grey, 5)
             up_down.check(state)
             return self._set_fitted(state, fitted)
 
@@ -76,7 +83,7 @@ class DBNTraining(DBNSampling):
         """Make `up_down_n_iter` passes over the data, or fewer where a callback says so; return the state after them."""
         keys, n_iter = up_down.keys(fitted["seed"], len(state.recognition)), int(self.up_down_n_iter)
         size = int(self.batch_size)
-        n_batches = data.count(size)
+        n_batches, warned = data.count(size), bool(fitted.get("warned"))
         with tqdm(total=n_batches and n_iter * n_batches, disable=not self.verbose, desc="up-down", unit="batch") as bar:
             for iteration in range(n_iter):
                 begin, settings = time.perf_counter(), ()
@@ -84,7 +91,8 @@ class DBNTraining(DBNSampling):
                     data.shuffle(fitted["seed"], fitted["n_iter"])
                 for rows, numbers, weights, fraction in data.minibatches(size):
                     settings = self._settings((iteration + fraction) / n_iter)
-                    state = self._update(state, data, rows, numbers, weights, keys, *settings)
+                    state, grey = self._update(state, data, rows, numbers, weights, keys, *settings)
+                    warned = warned or _training_data.warn_outside(data, rows, grey, 6)
                     bar.update()
                 up_down.check(state)
                 fitted["n_iter"] += 1
@@ -119,20 +127,23 @@ class DBNTraining(DBNSampling):
         """Return the learning rates, and the number of sweeps of the top machine, when this fraction of a fit is done."""
         factor = schedules.factor(self.up_down_learning_rate_schedule, fraction, "up_down_learning_rate_schedule")
         of_top = self.up_down_learning_rate if self.top_learning_rate is None else self.top_learning_rate
-        n_steps = schedules.sweeps(int(self.n_top_gibbs_steps), self.n_top_gibbs_steps_schedule, fraction)
+        sweeps = int(self.n_top_gibbs_steps), self.n_top_gibbs_steps_schedule
+        n_steps = schedules.sweeps(*sweeps, fraction, "n_top_gibbs_steps_schedule")
         return factor * float(self.up_down_learning_rate), factor * float(of_top), n_steps
 
-    def _update(self, state: State, data, rows, numbers, weights, keys, learning_rate, top_learning_rate, n_steps) -> State:
+    def _update(self, state: State, data, rows, numbers, weights, keys, learning_rate, top_learning_rate, n_steps):
+        """Make one update; return the state, and whether the minibatch had other values than 0 and 1."""
         home = device.home_of(state.top.machine.weights)
         space = minibatches.space(rows.shape[0], data.n_features, device.module_of(home))
         batch = minibatches.prepare(rows, space, data.binary)
         if len(batch.grey) and not (data.range and max(map(abs, data.range)) <= LARGEST_FLOAT):
             _validation.check_finite(self, batch.grey)
-        return up_down.step(
+        state = up_down.step(
             state, batch, numbers, phase=PHASES[self.top_algorithm], keys=keys, n_steps=n_steps, learning_rate=learning_rate,
             top_learning_rate=top_learning_rate, momentum=float(self.up_down_momentum), l2=float(self.up_down_l2),
             weights=weights,
         )  # fmt: skip
+        return state, len(batch.grey) > 0
 
     # ----------------------------------------------------------------------------------------------------------- begin
 
@@ -163,9 +174,9 @@ class DBNTraining(DBNSampling):
         if "top" in fitted:
             machine, top = self._machine(), fitted["top"]
         else:
-            rows = getattr(data, "X", X)  # checked
+            rows = data.sample if n_iter == 0 else getattr(data, "X", X)  # checked; batches that come once are not to be lost
             machine, top, of_first, records = self._greedy(rows, sample_weight, labels, n_iter)
-            fitted |= {"top": top, "greedy": records, "seed": of_first._seed}
+            fitted |= {"top": top, "greedy": records, "seed": of_first._seed, "warned": of_first.n_iter_ > 0}
         data.move(home)
         machine = dbn.moved(machine, lambda array: device.to_device(array, home).astype(np.float32, order="C", copy=True))
         velocity = fitted["velocity"] and tuple(

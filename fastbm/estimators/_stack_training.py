@@ -165,7 +165,7 @@ class StackTraining(FittedStack):
                     f"{len(values)}: {value!r}"
                 )
         for number, each in enumerate(values):
-            of = caller if np.ndim(value) == 0 else f"layer {number} of {caller}"
+            of = caller if np.ndim(value) == 0 else f"layer {number}"  # of a stack, or of a network
             validate_parameter_constraints({name: CONSTRAINTS[name]}, {name: each}, caller_name=of)
         return values if len(values) == n_layers else values * n_layers
 

@@ -232,10 +232,7 @@ class RBMTraining(FittedRBM):
 
     def _warn(self, data, rows, grey, stacklevel) -> bool:
         """Warn when values of a minibatch do not lie between 0 and 1; return whether that was said."""
-        low, high = (data.range or _training_data.extent(rows)) if grey else (0, 1)
-        if low >= 0 and high <= 1:
-            return False
-        return _validation.warn_outside_unit_interval(*data.extent(rows), stacklevel=stacklevel)
+        return _training_data.warn_outside(data, rows, grey, stacklevel + 1)
 
     def _snapshot(self, state: State, fitted):
         """Return an estimator as if training ended now; training goes on to change its arrays."""

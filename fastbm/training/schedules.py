@@ -33,6 +33,6 @@ def factor(
     return float(value)
 
 
-def sweeps(n_steps: int, schedule: str | Schedule, fraction: float) -> int:
+def sweeps(n_steps: int, schedule: str | Schedule, fraction: float, name: str = "n_gibbs_steps_schedule") -> int:
     """Return the number of sweeps of an update: `n_steps` times the factor of the schedule, rounded, at least one."""
-    return max(1, round(n_steps * factor(schedule, fraction, "n_gibbs_steps_schedule", GROWTHS)))
+    return max(1, round(n_steps * factor(schedule, fraction, name, GROWTHS)))
