@@ -114,14 +114,18 @@ class BoltzmannTraining(FittedBoltzmann):
                     f"{name}={getattr(self, name)} does not match the {now} of the last fit; "
                     "fit anew, with warm_start=False, to change it"
                 )
-        if self.mask is not None:
-            graph = _couplings.graph_of_mask(self.mask, machine.visible_bias.size, boltzmann.n_units(machine))
-            if not all(map(np.array_equal, graph[2:], self.edges_.T)):
-                raise ValueError(
-                    "mask allows other couplings than the last fit had; fit anew, with warm_start=False, to change it"
-                )
+        if not self._allows_what_is_there(machine):
+            raise ValueError("mask allows other couplings than the last fit had; fit anew, with warm_start=False, to change it")
         fitted |= {"dtype": self.weights_.dtype, "seed": self._seed, "n_iter": self.n_iter_, "is_sparse": self._is_sparse}
         return data, fitted | {"history": list(self.history_), "gibbs_sweeps": self._gibbs_sweeps}
+
+    def _allows_what_is_there(self, machine: Boltzmann) -> bool:
+        """Whether `mask` allows the couplings of the last fit, and no others."""
+        n_visible, n_units = machine.visible_bias.size, boltzmann.n_units(machine)
+        if self.mask is None:
+            return 2 * len(self.edges_) == n_units * (n_units - 1)
+        graph = _couplings.graph_of_mask(self.mask, n_visible, n_units)
+        return all(map(np.array_equal, graph[2:], self.edges_.T))
 
     def _begin(self, data, fitted) -> State:
         """Move the data to the device; return a training state there, all copies: a fit that fails changes nothing."""
@@ -129,11 +133,12 @@ class BoltzmannTraining(FittedBoltzmann):
         data.move(home)
         if "gibbs_sweeps" in fitted:
             return self._state(home)
-        n_units = data.n_features + self.n_hidden
+        n_hidden = int(self.n_hidden)
+        n_units = data.n_features + n_hidden
         graph = _couplings.graph_of_mask(self.mask, data.n_features, n_units)
         rng = np.random.default_rng(np.random.SeedSequence(fitted["seed"], spawn_key=(int(Purpose.INITIALIZATION),)))
         weights = rng.normal(0.0, 0.01, len(graph.first)).astype(np.float32)
-        biases = np.zeros(data.n_features, np.float32), np.zeros(self.n_hidden, np.float32)
+        biases = np.zeros(data.n_features, np.float32), np.zeros(n_hidden, np.float32)
         machine = Boltzmann(*(device.to_device(array, home) for array in (weights, *biases, graph.first, graph.second)))
         return moments.init(machine, layout_of(graph), int(self.n_chains))
 
@@ -169,15 +174,18 @@ class BoltzmannTraining(FittedBoltzmann):
         if not bool(((v == 0) | (v == 1)).all()):
             _validation.check_finite(self, v)
             low, high = float(rows.min()), float(rows.max())
-            outside = (low, high) if float(v.min()) < 0 or float(v.max()) > 1 else None
+            bits_for_spins = self.spin and bool(((rows == 0) | (rows == 1)).all())
+            outside = (low, high) if float(v.min()) < 0 or float(v.max()) > 1 or bits_for_spins else None
             v = _drawn(v, chain.stream_key(seed, Purpose.BINARISATION), state.chains.sweeps)
         keys = {"key": chain.stream_key(seed, Purpose.TRAINING), "clamped_key": chain.stream_key(seed, Purpose.CLAMPED)}
         return moments.step(state, v, rule, weights=weights, **keys), outside
 
     def _warn(self, outside, stacklevel) -> bool:
-        """Warn when values of a minibatch are none of binary units; return whether that was said."""
+        """Warn when values of a minibatch are none of binary units, or of spins; return whether that was said."""
         if outside is None:
             return False
+        if self.spin:
+            return _validation.warn_of_spins(*outside, stacklevel=stacklevel)
         return _validation.warn_outside_unit_interval(*outside, stacklevel=stacklevel)
 
     def _snapshot(self, state, fitted):

@@ -25,7 +25,7 @@ def graph_gibbs(
 ):  # fmt: skip
     if start == stop or len(states) == 0:
         return
-    if "levels" not in tables:
+    if "runs" not in tables:  # the last to be made: another thread may look meanwhile
         tables["levels"] = levels_of(indptr, data, starts, sizes)
         tables["runs"] = runs_cpu.runs_of(indptr, indices, data, data.size // SHORTEST_RUN)
     n_sweeps, rows = stop - start, (states, indptr, indices, data)
