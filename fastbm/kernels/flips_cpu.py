@@ -6,12 +6,12 @@ Integer sums may be updated for ever without error. A thread owns a run of chain
 from typing import NamedTuple
 
 import numpy as np
-from numba import float32, int32, int64, njit, uint32, uint64
+from numba import int32, int64, njit, uint32, uint64
 
 from fastbm.kernels.bits_cpu import count_ones, lowest_one
 from fastbm.kernels.compile_cpu import kernel
 from fastbm.kernels.lanes_cpu import draw_word
-from fastbm.kernels.runs_cpu import AT_ONCE, write_random
+from fastbm.kernels.runs_cpu import AT_ONCE, write_logits, write_random
 from fastbm.kernels.threads_cpu import share_out
 
 LOW, HALF = uint64(0xFFFFFFFF), uint64(32)
@@ -75,8 +75,8 @@ def run_flips(
                     if at == 0:
                         n_groups = 16 * min(AT_ONCE, n_words - k)
                         write_random(random, n_groups, 16 * k, first_chain + row, sweep, numbers[block], key0, key1)
-                    for lane in range(64):
-                        logits[lane] = float32(inputs[64 * word + lane]) * scale_now + beta_now * bias[64 * word + lane]
+                    # slices, because indices that may wrap around keep the loop from being vectorised
+                    write_logits(logits, inputs[64 * word :][:64], bias, 64 * word, scale_now, beta_now)
                     before = state[word]
                     changed = (draw_word(logits, random, 0, 64 * at) ^ before) & free_row[word]
                     follow_flips(inputs, changed, before, 64 * word, heads, entries)
