@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from copy import copy
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ CONSTRAINTS: dict[str, list] = {name: OF_RESTRICTED[name] for name in SHARED} | 
     "n_chains": [Interval(Integral, 1, None, closed="left")],
     "data_phase": [StrOptions({"gibbs", "mean_field"})],
     "n_data_steps": [Interval(Integral, 1, None, closed="left")],
+    "hidden_first": [Interval(Real, 0, 1, closed="left")],
 }
 
 
@@ -53,6 +54,7 @@ class BoltzmannTraining(FittedBoltzmann):
     n_gibbs_steps_schedule: Any
     data_phase: str
     n_data_steps: int
+    hidden_first: float
     momentum: float
     l1: float
     l2: float
@@ -70,13 +72,15 @@ class BoltzmannTraining(FittedBoltzmann):
         """Make `n_iter` passes, or fewer where training ends early; return the state after them."""
         monitor: Any = BoltzmannMonitor(self, data, fitted)
         state = self._begin(data, fitted)
+        held = 0.0 if "gibbs_sweeps" in fitted else self._held(state)  # a warm start goes on
         n_iter, size, warned = int(self.n_iter), int(self.batch_size), False
         n_batches = data.count(size)
         with tqdm(total=n_batches and n_iter * n_batches, disable=not self.verbose, desc="fitting", mininterval=0.5) as bar:
             for iteration in range(n_iter):
                 rule = self._rule(iteration / n_iter)
                 for rows, *_, weights, fraction in data.minibatches(size):
-                    rule = self._rule((iteration + fraction) / n_iter)
+                    done = (iteration + fraction) / n_iter
+                    rule = self._rule(done, hold=done < held)
                     state, outside = self._update(state, rows, weights, fitted["seed"], rule)
                     warned = warned or self._warn(outside, 6)
                     bar.update()
@@ -156,13 +160,19 @@ class BoltzmannTraining(FittedBoltzmann):
         exact = boltzmann.rounded(machine, self._layout())
         return State(machine, exact, Chains(states, chains.sweeps), velocity, offsets, self._clamped)
 
-    def _rule(self, fraction: float) -> Rule:
-        """Return how updates are made when this fraction of a fit is done."""
+    def _held(self, state: State) -> float:
+        """Return the fraction of a fit in which couplings between visible units are held."""
+        n_visible, n_units, _, second = state.exact.layout.graph
+        most_are_coupled = 4 * int((second < n_visible).sum()) >= n_visible * (n_visible - 1)
+        return float(self.hidden_first) if n_visible < n_units and most_are_coupled else 0.0
+
+    def _rule(self, fraction: float, hold: bool = False) -> Rule:
+        """Return how updates are made when this fraction of a fit is done; whether couplings of visible units are held."""
         rate = float(self.learning_rate) * schedules.factor(self.learning_rate_schedule, fraction)
         n_steps = schedules.sweeps(int(self.n_gibbs_steps), self.n_gibbs_steps_schedule, fraction)
         return Rule(
             n_steps, rate, self.data_phase, int(self.n_data_steps), float(self.momentum), float(self.l1), float(self.l2),
-            bool(self.centered),
+            bool(self.centered), hold,
         )  # fmt: skip
 
     def _update(self, state: State, rows, weights, seed, rule: Rule):

@@ -88,17 +88,28 @@ def run_flips(
 @njit
 def follow_flips(inputs, changed, before, first, heads, entries):
     """Bring the inputs up to date after the units that have `changed` of a word, whose states were `before`."""
-    while changed != uint64(0):
-        bit = lowest_one(changed)
-        changed &= changed - uint64(1)
-        slot = uint64(first) + bit  # indices without a sign, which are not wrapped around, take half the time
-        off = -int32((before >> bit) & uint64(1))  # -1 where the unit is off now
+    add_couplings(inputs, changed & ~before, first, heads, entries, False)  # one after the other: no signs to be looked at
+    add_couplings(inputs, changed & before, first, heads, entries, True)
+
+
+@njit(forceinline=True)
+def add_couplings(inputs, units, first, heads, entries, less):
+    """Add to the inputs, or take away, the couplings of the units of a word that are set in `units`."""
+    while units != uint64(0):
+        slot = uint64(first) + lowest_one(units)  # indices without a sign, which are not wrapped around, take half the time
+        units &= units - uint64(1)
         entry, end = uint64(heads[slot]), uint64(heads[slot + uint64(1)])
         while entry < end:
             a, b = entries[entry], entries[entry + uint64(1)]
             c, d = entries[entry + uint64(2)], entries[entry + uint64(3)]
-            inputs[a & LOW] += (int32(a >> HALF) ^ off) - off
-            inputs[b & LOW] += (int32(b >> HALF) ^ off) - off
-            inputs[c & LOW] += (int32(c >> HALF) ^ off) - off
-            inputs[d & LOW] += (int32(d >> HALF) ^ off) - off
+            if less:
+                inputs[a & LOW] -= int32(a >> HALF)
+                inputs[b & LOW] -= int32(b >> HALF)
+                inputs[c & LOW] -= int32(c >> HALF)
+                inputs[d & LOW] -= int32(d >> HALF)
+            else:
+                inputs[a & LOW] += int32(a >> HALF)
+                inputs[b & LOW] += int32(b >> HALF)
+                inputs[c & LOW] += int32(c >> HALF)
+                inputs[d & LOW] += int32(d >> HALF)
             entry += uint64(4)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import float32, int64, njit, uint8, uint64
 
+from fastbm.device import aligned_zeros
 from fastbm.kernels import simd_cpu
 from fastbm.kernels.bits_cpu import count_ones
 from fastbm.kernels.compile_cpu import kernel
@@ -42,7 +43,7 @@ def is_possible() -> bool:
 
 def picks_of(indptr, indices, data, n_rows: int, n_pieces: int) -> Picks:
     """Return the picks of a graph, given what `count_picks` says."""
-    lanes = [np.zeros((n_rows, 64), kind) for kind in (np.uint8, np.uint8, np.int32)]
+    lanes = [aligned_zeros((n_rows, 64), kind) for kind in (np.uint8, np.uint8, np.int32)]  # a vector is a line of the cache
     pieces = np.empty(n_pieces, np.int64), np.empty(n_pieces, np.uint64)
     picks = Picks(np.zeros(indptr.size // 64 + 1, np.int64), *lanes, np.zeros(n_rows + 1, np.int64), *pieces)
     write_picks(*picks, indptr, indices, data)
@@ -122,7 +123,7 @@ def run_pulls(
         states[row], flips[row] = words[:n_words], count
 
 
-@njit
+@njit(forceinline=True)  # a call, with all these arrays, takes a twentieth of the time
 def draw_words(
     n_words, words, scratch, picks, inputs, thresholds, n_inputs, bias, free, begin, number, scale, beta, chain, sweep, key0,
     key1,
