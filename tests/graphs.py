@@ -31,6 +31,16 @@ def random_blocks(sizes, degree, *, scale=0.5, seed=0):
     return sparse(blocks, first, second, scale * rng.normal(size=first.size), rng.normal(size=n_units))
 
 
+def regular(size, degree, *, scale=0.5):
+    """A graph with three blocks, each unit with `degree` neighbours in either of the others; no neighbours are consecutive."""
+    unit, rng = np.arange(size), np.random.default_rng(0)
+    there = np.concatenate([(7 * unit + shift * shift) % size for shift in range(degree)])
+    first = np.concatenate([np.tile(unit, degree) + block * size for block in range(3)])
+    second = np.concatenate([there + (block + 1) % 3 * size for block in range(3)])
+    blocks = [unit + block * size for block in range(3)]
+    return sparse(blocks, first, second, scale * rng.normal(size=first.size), rng.normal(size=3 * size))
+
+
 def sparse(blocks, first, second, couplings, bias):
     """The arguments of graph_gibbs, states and β left out."""
     sizes = np.array([block.size for block in blocks], np.int32)

@@ -42,6 +42,13 @@ ESTIMATORS = [
     DeepBeliefClassifier((5, 4, 3), n_iter=1, up_down_n_iter=1, batch_size=20, up_down_momentum=0.5, top_algorithm="pcd"),
 ]
 ON_GPU = (0, 4, 7, 8, 11)
+"""One of each kind: of the first, all checks run on the stand-in for a GPU; of the others, those that follow data across."""
+FOLLOWING_DATA = {
+    "check_fit_score_takes_y", "check_fit_idempotent", "check_transformer_preserve_dtypes", "check_methods_subset_invariance",
+    "check_estimators_nan_inf", "check_estimators_pickle", "check_n_features_in_after_fitting", "check_fit2d_1sample",
+    "check_fit2d_1feature", "check_f_contiguous_array_estimator", "check_readonly_memmap_input", "check_sample_weights_list",
+    "check_estimator_sparse_tag", "check_estimators_partial_fit_n_features", "check_classifiers_classes",
+}  # fmt: skip
 PARAMETERS = ("components_", "weights_", "intercept_visible_", "intercept_hidden_")
 NOT_EQUIVALENT = {
     f"check_sample_weight_equivalence_on_{kind}_data": "rows repeated make other minibatches, and use other random numbers"
@@ -55,13 +62,13 @@ OUT_OF_REACH = {
 
 
 def check_ids(on_gpu=False):
-    """Every check of every estimator; on a GPU, or its slow stand-in, one of each kind unless slow tests are asked for."""
+    """Every check of every estimator; on a GPU, or its slow stand-in, some of them unless slow tests are asked for."""
     for number, estimator in enumerate(ESTIMATORS):
         for made, check in estimator_checks_generator(estimator, legacy=True):
             name = getattr(check, "func", check).__name__
             differs = name in NOT_EQUIVALENT and estimator.get_params().get("n_hidden") != 0  # nothing hidden, nothing compared
             marks = [pytest.mark.xfail(reason=NOT_EQUIVALENT[name], strict=True)] if differs else []
-            if on_gpu and number not in ON_GPU:
+            if on_gpu and (number not in ON_GPU or (number != ON_GPU[0] and name not in FOLLOWING_DATA)):
                 marks.append(pytest.mark.slow)
             yield pytest.param(made, check, id=f"{number}-{name}", marks=marks)
 
@@ -77,6 +84,10 @@ def test_scikit_learn_check(estimator, check):
 @pytest.mark.parametrize(("estimator", "check"), list(check_ids(on_gpu=True)))
 def test_scikit_learn_check_on_a_gpu(estimator, check, device_name):
     check(clone(estimator).set_params(device=device_name))
+
+
+def test_the_checks_that_follow_data_are_there():
+    assert {case.id.split("-")[1] for case in check_ids()} >= FOLLOWING_DATA
 
 
 @pytest.mark.filterwarnings("ignore")

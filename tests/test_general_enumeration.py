@@ -207,9 +207,11 @@ def test_pseudo_likelihood_and_transform_are_exact(number):
 
 
 @pytest.mark.parametrize("centered", [False, True])
-@pytest.mark.parametrize("hidden_coupled", [False, True])
-def test_gradient_of_long_chains_is_the_exact_gradient(hidden_coupled, centered):
+@pytest.mark.parametrize("hidden", ["apart", "enumerated", "drawn"])
+def test_gradient_of_long_chains_is_the_exact_gradient(hidden, centered, monkeypatch):
     """Many chains at equilibrium give the enumerated gradient within the Monte-Carlo error."""
+    hidden_coupled = hidden != "apart"
+    monkeypatch.setattr(moments, "MOST_ENUMERATED", 3 if hidden == "enumerated" else 2)
     rng, n_visible, n_units, n_chains, rate = np.random.default_rng(1), 5, 8, 40_000, 1e-3
     couplings, bias = naive.symmetric(rng, n_units, 1.0, 0.5), rng.normal(size=n_units) * 0.5
     if not hidden_coupled:
@@ -228,8 +230,8 @@ def test_gradient_of_long_chains_is_the_exact_gradient(hidden_coupled, centered)
         pairs = np.mean([np.einsum("s,si,sj->ij", p, states, states) for states, p in distributions], axis=0)
         return pairs, np.diagonal(pairs)
 
-    hidden = np.full(n_units - n_visible, np.nan)
-    of_data = moments_of([naive.distribution(couplings, bias, given=np.r_[row, hidden]) for row in data.astype(float)])
+    free = np.full(n_units - n_visible, np.nan)
+    of_data = moments_of([naive.distribution(couplings, bias, given=np.r_[row, free]) for row in data.astype(float)])
     of_model = moments_of([naive.distribution(couplings, bias)])
     pairs, singles = (a - b for a, b in zip(of_data, of_model, strict=True))
     if centered:
@@ -241,6 +243,28 @@ def test_gradient_of_long_chains_is_the_exact_gradient(hidden_coupled, centered)
     errors = 5 * 0.5 * np.sqrt(2 / n_chains) * np.array([3, 1 + 3 * n_units, 1 + 3 * n_units] if centered else [1, 1, 1])
     for after, start, exact, error in zip(state.machine, before, expected, errors, strict=False):
         np.testing.assert_allclose((after - start) / rate, exact, atol=error + 1e-3)
+
+
+def test_moments_of_few_hidden_units_are_exact():
+    """One chain and one row: what is left of chance is the chain's visible state."""
+    rng, n_visible, n_units = np.random.default_rng(1), 5, 8
+    couplings, bias = naive.symmetric(rng, n_units, 1.0, 2.0), rng.normal(size=n_units)
+    machine = BoltzmannMachine.from_couplings(couplings, bias, n_visible)._machine()
+    machine = Boltzmann(*(array.astype(np.float32) for array in machine[:3]), *machine[3:])
+    before = [array.astype(np.float64) for array in machine[:3]]
+    v = (rng.random((1, n_visible)) < 0.5).astype(np.float32)
+    state = moments.init(machine, layout_of(boltzmann.graph_of(machine)), 1)
+    state = moments.step(state, v, Rule(1, 1.0, centered=False), key=KEY, clamped_key=KEY)
+    chain_now = boltzmann.leave(state.exact.layout, state.chains.states, np.float64)[0, :n_visible]
+    means = []
+    for row in (v[0].astype(float), chain_now):
+        states, p = naive.distribution(couplings, bias, given=np.r_[row, np.full(n_units - n_visible, np.nan)])
+        means.append(np.einsum("s,si,sj->ij", p, states, states))
+    expected = means[0] - means[1]
+    first, second = machine.first, machine.second
+    expected = expected[first, second], *np.split(np.diagonal(expected), [n_visible])
+    for after, start, exact in zip(state.machine, before, expected, strict=False):
+        np.testing.assert_allclose(after - start, exact, atol=1e-5)
 
 
 def test_the_gradient_by_mean_field_is_that_of_its_probabilities():

@@ -8,7 +8,7 @@ import pytest
 from numba import njit
 
 from fastbm import chain, kernels
-from fastbm.kernels import chains_cpu, flips_cpu, graph_cpu, levels_cpu, limits_cpu, runs_cpu
+from fastbm.kernels import chains_cpu, flips_cpu, graph_cpu, levels_cpu, limits_cpu, pulls_cpu, runs_cpu, simd_cpu
 
 KEY = (np.uint32(0x243F6A88), np.uint32(0x85A308D3))
 NUMBERS = {"exponent": graphs.EXPONENT, "key": KEY, "first_chain": 0, "start": 0, "stop": 3}
@@ -21,13 +21,16 @@ GRAPHS = {
     "no couplings": lambda: graphs.random_blocks([40, 90], 0),
     "many neighbours": lambda: graphs.random_blocks([130, 70, 3, 1], 30, scale=0.1),
     "wild couplings": lambda: graphs.random_blocks([30, 50], 4, scale=30.0),
+    "many words": lambda: graphs.random_blocks([700, 1100, 333], 5),
 }
 machines = pytest.mark.parametrize("machine", GRAPHS.values(), ids=list(GRAPHS))
 
 
-@pytest.fixture(params=["runs", "flips", "chains"])
+@pytest.fixture(params=["runs", "pulls", "flips", "chains"])
 def graph_way(request, monkeypatch):
     """Every way to sweep a graph, whatever it costs."""
+    if request.param == "pulls" and not pulls_cpu.is_possible():
+        pytest.skip("pulls: this processor has no AVX-512 VBMI, or FASTBM_SIMD forbids it")
     monkeypatch.setattr(graph_cpu, "costs_of", lambda *arguments: {request.param: 1.0})
     monkeypatch.setattr(graph_cpu, "SHORTEST_RUN", 0.01)
     return request.param
@@ -72,16 +75,29 @@ class TestGraph:
         assert_same_chain(GRAPHS["lattice"](), 0, numbers={"stop": 0})
 
     def test_the_way_is_chosen_by_its_cost(self, monkeypatch):
-        """Lattices by runs, other graphs by flips, or, with many chains, 64 at a time."""
+        """Lattices by runs, other graphs by pulls, or by flips where few units flip, and with many chains 64 at a time."""
         went = []
-        for way in (runs_cpu, flips_cpu, chains_cpu):
+        for way in (runs_cpu, pulls_cpu, flips_cpu, chains_cpu):
             monkeypatch.setattr(way, "run", lambda *rest, way=way, run=way.run: (went.append(way), run(*rest))[1])
-        for machine, n_chains in (("lattice of many words", 1), ("many neighbours", 1), ("many neighbours", 256)):
-            assert_same_chain(GRAPHS[machine](), n_chains, numbers={"stop": 1})
-        assert went == [runs_cpu, flips_cpu, chains_cpu]
+        lattice, regular, few = graphs.lattice(4, 256), graphs.regular(150, 6), {"flipping": 0.01}
+        for machine, n_chains, tables in ((lattice, 1, {}), (regular, 1, {}), (regular, 1, few), (regular, 256, {})):
+            assert_same_chain(machine, n_chains, numbers={"stop": 1}, tables=tables)
+        assert went == [runs_cpu, pulls_cpu if pulls_cpu.is_possible() else flips_cpu, flips_cpu, chains_cpu]
 
-    def test_flips_are_counted_after_the_first_sweep(self, monkeypatch):
-        monkeypatch.setattr(graph_cpu, "costs_of", lambda *arguments: {"flips": 1.0})
+    def test_pulls_are_for_processors_that_permute_bytes(self, monkeypatch):
+        """AVX-512 without VBMI has no vpermi2b; and a lower level that is chosen means it."""
+        features = {"fma": True, "avx2": True, "avx512bw": True, "avx512dq": True}
+        for name, level, possible in (
+            ("avx512vbmi", "avx512", True),
+            ("avx512f", "avx512", False),
+            ("avx512vbmi", "avx2", False),
+        ):
+            monkeypatch.setattr(simd_cpu, "LEVEL", level)
+            monkeypatch.setattr(simd_cpu, "get_host_cpu_features", lambda name=name: features | {name: True})
+            assert pulls_cpu.is_possible() == possible
+
+    @pytest.mark.parametrize("graph_way", ["pulls", "flips"], indirect=True)
+    def test_flips_are_counted_after_the_first_sweep(self, graph_way):
         machine, tables = GRAPHS["small blocks"](), {}
         arguments, flips = graphs.with_chains(machine, 5), 0
         for sweep in range(6):
@@ -100,6 +116,23 @@ class TestParts:
         assert runs.couplings.shape == (1, 64)
         assert runs.offsets.size <= 64 * 5
         assert runs_cpu.runs_of(arguments["indptr"], arguments["indices"], arguments["data"], 64 * 4 - 1) is None
+
+    def test_picks_are_the_couplings(self):
+        """Every lane of every row leads to the neighbour and the coupling that it stands for, and is in one piece."""
+        (arguments, _) = GRAPHS["many words"]()
+        indptr, indices, data = (arguments[name] for name in ("indptr", "indices", "data"))
+        picks = pulls_cpu.picks_of(indptr, indices, data, *pulls_cpu.count_picks(indptr, indices))
+        assert (picks.pieces[-1], picks.starts[-1]) == (len(picks.masks), len(picks.bits))
+        found = []
+        for row, word in enumerate(np.repeat(np.arange(len(picks.starts) - 1), np.diff(picks.starts))):
+            lanes = chain.unpack(picks.masks[picks.pieces[row] : picks.pieces[row + 1], None], 64)
+            np.testing.assert_array_equal(lanes.sum(axis=0), picks.bits[row] != 0)
+            for lane in np.flatnonzero(picks.bits[row]):
+                begin = picks.begins[picks.pieces[row] + lanes[:, lane].argmax()]
+                neighbour = 64 * begin + 8 * int(picks.octets[row, lane]) + np.log2(picks.bits[row, lane])
+                found.append((64 * word + lane, neighbour, picks.couplings[row, lane]))
+        slots = np.repeat(np.arange(indptr.size - 1), np.diff(indptr))
+        assert sorted(found) == list(zip(slots.tolist(), indices.tolist(), data.tolist(), strict=True))
 
     def test_levels(self):
         (equal, _), (other, _) = graphs.lattice(10, 14), graphs.lattice(10, 14, spread=0.1)

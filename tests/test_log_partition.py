@@ -387,7 +387,9 @@ BAD = [
 
 
 @pytest.mark.parametrize(("settings", "message"), BAD)
-def test_bad_arguments(settings, message):
+def test_bad_arguments(settings, message, monkeypatch):
+    """They are found before the chains are annealed."""
+    monkeypatch.setattr(annealing, "in_groups", lambda *_: pytest.fail("the work began"))
     with pytest.raises(ValueError, match=message):
         log_partition(random_machine(5, 3), **{"method": "ais"} | settings)
 

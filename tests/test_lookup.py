@@ -77,7 +77,7 @@ class TestGibbs:
         arguments["free"] = (free, arguments["free"][1])
         assert_same_chain(arguments, exponent, lookup_level, start=0, stop=6)
 
-    @pytest.mark.parametrize("beta", [1.0, 30.0])
+    @pytest.mark.parametrize("beta", [pytest.param(1.0, marks=pytest.mark.slow), 30.0])
     def test_long_runs(self, beta, lookup_level):
         """Thirteen million draws, some thousands of them in doubt; the window is that of the largest beta."""
         arguments, numbers, expected = long_run(beta)
@@ -581,9 +581,13 @@ class TestEnvironmentVariable:
         monkeypatch.setattr(simd_cpu, "get_host_cpu_features", lambda: features)
         assert simd_cpu.levels_here() == levels
 
+    @pytest.mark.parametrize("script", ["SAMPLING", pytest.param("TRAINING", marks=pytest.mark.slow)])
     @pytest.mark.parametrize("level", ["portable", "avx2"])
-    def test_code_for_processors_with_less_compiles_and_gives_the_same(self, level):
-        """What numba compiles for an older processor holds none of the instructions that it has not."""
+    def test_code_for_processors_with_less_compiles_and_gives_the_same(self, level, script):
+        """What numba compiles for an older processor holds none of the instructions that it has not.
+
+        Nothing of that is in the cache of the first run: what training needs takes three quarters of a minute to compile.
+        """
         if platform.machine() not in ("x86_64", "AMD64"):
             pytest.skip("older processors of another kind")
         if level not in simd_cpu.levels_here():
@@ -595,7 +599,7 @@ class TestEnvironmentVariable:
         for environment in (older, {}):
             environment = {name: value for name, value in os.environ.items() if name != "FASTBM_SIMD"} | environment
             done = subprocess.run(
-                [sys.executable, "-c", TRAINING], env=environment, capture_output=True, text=True, check=False
+                [sys.executable, "-c", globals()[script]], env=environment, capture_output=True, text=True, check=False
             )
             assert done.returncode == 0, done.stderr[-2000:]
             chosen, digest = done.stdout.split()
@@ -604,6 +608,16 @@ class TestEnvironmentVariable:
         assert digests[0] == digests[1]
 
 
+SAMPLING = """
+import hashlib
+import numpy as np
+from fastbm import BernoulliRBM
+from fastbm.kernels import simd_cpu
+rng = np.random.default_rng(0)
+machine = BernoulliRBM.from_weights(0.3 * rng.normal(size=(70, 50)), np.zeros(70), np.zeros(50), random_state=0)
+results = machine.sample(200, n_steps=20), machine.sample(3, n_steps=5)
+print(simd_cpu.LEVEL, hashlib.sha256(b"".join(array.tobytes() for array in results)).hexdigest())
+"""
 TRAINING = """
 import hashlib
 import numpy as np

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, *sorted(page for page in (ROOT / "docs").glob("*.md") if "```python" in page.read_text(encoding="utf-8"))]
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+PRINTED = {"evaluation": "nats a row", "README": "nats a case", "boltzmann": "(8, 8)"}
 COMMANDS = [
     'python3 -m venv .venv && .venv/bin/pip install ".[plot]" && .venv/bin/python -m fastbm demo',
     'python3 -m venv .venv && .venv/bin/pip install -e ".[test]" && .venv/bin/pytest',
@@ -28,7 +29,7 @@ def test_blocks_are_found_where_they_stand():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_python_blocks_run(page, tmp_path, monkeypatch, request):
+def test_the_python_blocks_run(page, tmp_path, monkeypatch, request, capsys):
     """Those for a GPU on one, or on its stand-in; they are skipped where there is neither."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
@@ -39,14 +40,7 @@ def test_the_python_blocks_run(page, tmp_path, monkeypatch, request):
         if "cuda" in block:
             request.getfixturevalue("gpu")
         exec(compile(block, str(page), "exec", dont_inherit=True), names)
-
-
-def test_the_blocks_on_evaluation_run(capsys):
-    page = README.parent / "docs" / "evaluation.md"
-    names = {"__name__": "__main__"}
-    for block in python_blocks(page.read_text(encoding="utf-8")):
-        exec(compile(block, str(page), "exec", dont_inherit=True), names)
-    assert "nats a row" in capsys.readouterr().out
+    assert PRINTED.get(page.stem, "") in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -34,7 +34,8 @@ class BoltzmannFiles(BoltzmannTraining):
         ----------
         couplings : {array-like, sparse matrix} of shape (n_units, n_units)
             Symmetric, 0 on the diagonal. Units without a coupling, 0 or not stored, have none in training either, unless `mask`
-            says so.
+            says so. Of a graph of networkx's: ``networkx.to_scipy_sparse_array(graph)``, whose couplings are the "weight" of
+            edges.
         bias : array-like of shape (n_units,)
             Biases, or fields h of spins.
         n_visible : int, default=None
@@ -188,8 +189,9 @@ def _dtype_of(couplings):
 
 def _of_spins(graph: Graph, couplings, fields):
     """Return weights and biases in units of 0 and 1 of couplings and fields in units of ±1."""
-    sums = np.bincount(graph.first, couplings, graph.n_units) + np.bincount(graph.second, couplings, graph.n_units)
-    return 4 * couplings, 2 * fields - 2 * sums
+    with np.errstate(over="ignore", invalid="ignore"):  # what is then infinite is an error of the rounding
+        sums = np.bincount(graph.first, couplings, graph.n_units) + np.bincount(graph.second, couplings, graph.n_units)
+        return 4 * couplings, 2 * fields - 2 * sums
 
 
 def _on_mask(wide: Graph, graph: Graph, weights):
@@ -242,6 +244,8 @@ def _check_state(state: moments.State, n_chains: int) -> None:
         got.append((state.offsets.shape, state.offsets.dtype))
     if got != expected:
         raise ValueError(f"arrays of {got} where {expected} were expected")
+    if not all(np.isfinite(array).all() for array in (*(state.velocity or ()), state.offsets) if array is not None):
+        raise ValueError("the last step or the offsets hold NaN or infinity")
     if any((part & ~units).any() for part, units in zip(state.chains.states, state.exact.free, strict=True)):
         raise ValueError("chains have units that the machine has not")
     if not all(isinstance(n, Real) and n < LARGEST_POSITION for n in (state.chains.sweeps, state.clamped)):

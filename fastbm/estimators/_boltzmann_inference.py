@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
+from tqdm.auto import tqdm
 
 from fastbm import chain
 from fastbm.chain import Purpose
@@ -124,7 +125,7 @@ class BoltzmannInference(BoltzmannSampling):
 
     def _rows_of(self, given) -> np.ndarray:
         """Return clamped values with a column for each of all units."""
-        rows = self._check_clamp(given, len(np.atleast_2d(given)))
+        rows = self._check_clamp(given, None)
         missing = self.n_features_in_ + self._n_features_out - rows.shape[1]
         return np.concatenate([rows, np.full((len(rows), missing), np.nan)], axis=1)
 
@@ -169,10 +170,12 @@ class BoltzmannInference(BoltzmannSampling):
             free = self._clamp(chains, clamp, exact)
             key, at = chain.stream_key(seed, Purpose.INFERENCE), np.float32(beta) * boltzmann.ones(home)
             sums = np.zeros((len(clamp), n_units), np.float32)
-            chains = self._sweep(exact, chains, warm_up, key=key, beta=at, free=free)
-            for stop in stops[1:]:
-                chains = boltzmann.advance(exact, chains, int(stop) - chains.sweeps, key=key, beta=at, free=free)
-                sums += to_host(boltzmann.leave(exact.layout, chains.states))
+            with tqdm(total=n_steps, disable=not self.verbose, desc="marginals", unit="sweep", leave=False) as bar:
+                for stop in stops:
+                    chains = boltzmann.advance(exact, chains, int(stop) - chains.sweeps, key=key, beta=at, free=free)
+                    bar.update(chains.sweeps - bar.n)
+                    if stop > warm_up:
+                        sums += to_host(boltzmann.leave(exact.layout, chains.states))
         means = (sums / n_records).reshape(len(rows), n_chains, n_units).astype(np.float64)
         # where all chains agree, a probability is known no better than to one in so many states
         errors = np.sqrt(means.var(axis=1, ddof=1) / n_chains + (n_chains * n_records) ** -2.0)

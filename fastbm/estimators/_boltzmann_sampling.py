@@ -189,22 +189,30 @@ class BoltzmannSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Likel
                 bar.update(n_sweeps)
         return chains
 
-    def _check_clamp(self, clamp, n_samples: int) -> np.ndarray:
-        """Return clamped values as 0, 1 and NaN, float64 of one row or n_samples, with a column a visible unit or a unit."""
+    def _check_clamp(self, clamp, n_samples: int | None) -> np.ndarray:
+        """Return clamped values as 0, 1 and NaN, float64 of one row or n_samples, with a column a visible unit or a unit.
+
+        None is any number of rows but none.
+        """
+        rows = self._bits_of(clamp, "clamp", n_samples, "values of units, and NaN where one is free")
         if np.asarray(to_host(adopt(clamp))).dtype == bool:
             raise ValueError("clamp must hold values of units, and NaN where one is free, got booleans, maybe meant as a mask")
-        return self._bits_of(clamp, "clamp", n_samples, "values of units, and NaN where one is free")
+        return rows
 
-    def _bits_of(self, values, name: str, n_samples: int, expected: str) -> np.ndarray:
+    def _bits_of(self, values, name: str, n_samples: int | None, expected: str) -> np.ndarray:
         """Return rows of visible or of all units as 0, 1 and NaN, of one row or n_samples."""
         try:
             rows = np.atleast_2d(np.asarray(to_host(adopt(values)), np.float64))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name} must be {expected}, got {values!r}") from error
         n_visible, n_units = self.n_features_in_, self.n_features_in_ + self._n_features_out
-        if rows.ndim != 2 or rows.shape[0] not in (1, n_samples) or rows.shape[1] not in (n_visible, n_units):
+        numbers = (1, n_samples or max(1, len(rows)))
+        if rows.ndim != 2 or rows.shape[0] not in numbers or rows.shape[1] not in (n_visible, n_units):
             widths = " or ".join(map(str, sorted({n_visible, n_units})))
-            raise ValueError(f"{name} must have 1 or {n_samples} rows of {widths} columns, got shape {np.shape(values)}")
+            heights = "1 or more" if n_samples is None else " or ".join(map(str, sorted({1, n_samples})))
+            raise ValueError(
+                f"{name} must have {heights} row{'s'[: heights != '1']} of {widths} columns, got shape {np.shape(values)}"
+            )
         bits = self._to_bits(rows)
         wrong = ~((bits == 0) | (bits == 1) | np.isnan(bits))
         if wrong.any():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from copy import copy
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ CONSTRAINTS: dict[str, list] = {name: OF_RESTRICTED[name] for name in SHARED} | 
     "n_chains": [Interval(Integral, 1, None, closed="left")],
     "data_phase": [StrOptions({"gibbs", "mean_field"})],
     "n_data_steps": [Interval(Integral, 1, None, closed="left")],
+    "hidden_first": [Interval(Real, 0, 1, closed="left")],
 }
 
 
@@ -53,6 +54,7 @@ class BoltzmannTraining(FittedBoltzmann):
     n_gibbs_steps_schedule: Any
     data_phase: str
     n_data_steps: int
+    hidden_first: float
     momentum: float
     l1: float
     l2: float
@@ -70,13 +72,15 @@ class BoltzmannTraining(FittedBoltzmann):
         """Make `n_iter` passes, or fewer where training ends early; return the state after them."""
         monitor: Any = BoltzmannMonitor(self, data, fitted)
         state = self._begin(data, fitted)
+        held = 0.0 if "gibbs_sweeps" in fitted else self._held(state)  # a warm start goes on
         n_iter, size, warned = int(self.n_iter), int(self.batch_size), False
         n_batches = data.count(size)
         with tqdm(total=n_batches and n_iter * n_batches, disable=not self.verbose, desc="fitting", mininterval=0.5) as bar:
             for iteration in range(n_iter):
                 rule = self._rule(iteration / n_iter)
                 for rows, *_, weights, fraction in data.minibatches(size):
-                    rule = self._rule((iteration + fraction) / n_iter)
+                    done = (iteration + fraction) / n_iter
+                    rule = self._rule(done, hold=done < held)
                     state, outside = self._update(state, rows, weights, fitted["seed"], rule)
                     warned = warned or self._warn(outside, 6)
                     bar.update()
@@ -114,14 +118,18 @@ class BoltzmannTraining(FittedBoltzmann):
                     f"{name}={getattr(self, name)} does not match the {now} of the last fit; "
                     "fit anew, with warm_start=False, to change it"
                 )
-        if self.mask is not None:
-            graph = _couplings.graph_of_mask(self.mask, machine.visible_bias.size, boltzmann.n_units(machine))
-            if not all(map(np.array_equal, graph[2:], self.edges_.T)):
-                raise ValueError(
-                    "mask allows other couplings than the last fit had; fit anew, with warm_start=False, to change it"
-                )
+        if not self._allows_what_is_there(machine):
+            raise ValueError("mask allows other couplings than the last fit had; fit anew, with warm_start=False, to change it")
         fitted |= {"dtype": self.weights_.dtype, "seed": self._seed, "n_iter": self.n_iter_, "is_sparse": self._is_sparse}
         return data, fitted | {"history": list(self.history_), "gibbs_sweeps": self._gibbs_sweeps}
+
+    def _allows_what_is_there(self, machine: Boltzmann) -> bool:
+        """Whether `mask` allows the couplings of the last fit, and no others."""
+        n_visible, n_units = machine.visible_bias.size, boltzmann.n_units(machine)
+        if self.mask is None:
+            return 2 * len(self.edges_) == n_units * (n_units - 1)
+        graph = _couplings.graph_of_mask(self.mask, n_visible, n_units)
+        return all(map(np.array_equal, graph[2:], self.edges_.T))
 
     def _begin(self, data, fitted) -> State:
         """Move the data to the device; return a training state there, all copies: a fit that fails changes nothing."""
@@ -129,11 +137,12 @@ class BoltzmannTraining(FittedBoltzmann):
         data.move(home)
         if "gibbs_sweeps" in fitted:
             return self._state(home)
-        n_units = data.n_features + self.n_hidden
+        n_hidden = int(self.n_hidden)
+        n_units = data.n_features + n_hidden
         graph = _couplings.graph_of_mask(self.mask, data.n_features, n_units)
         rng = np.random.default_rng(np.random.SeedSequence(fitted["seed"], spawn_key=(int(Purpose.INITIALIZATION),)))
         weights = rng.normal(0.0, 0.01, len(graph.first)).astype(np.float32)
-        biases = np.zeros(data.n_features, np.float32), np.zeros(self.n_hidden, np.float32)
+        biases = np.zeros(data.n_features, np.float32), np.zeros(n_hidden, np.float32)
         machine = Boltzmann(*(device.to_device(array, home) for array in (weights, *biases, graph.first, graph.second)))
         return moments.init(machine, layout_of(graph), int(self.n_chains))
 
@@ -151,13 +160,19 @@ class BoltzmannTraining(FittedBoltzmann):
         exact = boltzmann.rounded(machine, self._layout())
         return State(machine, exact, Chains(states, chains.sweeps), velocity, offsets, self._clamped)
 
-    def _rule(self, fraction: float) -> Rule:
-        """Return how updates are made when this fraction of a fit is done."""
+    def _held(self, state: State) -> float:
+        """Return the fraction of a fit in which couplings between visible units are held."""
+        n_visible, n_units, _, second = state.exact.layout.graph
+        most_are_coupled = 4 * int((second < n_visible).sum()) >= n_visible * (n_visible - 1)
+        return float(self.hidden_first) if n_visible < n_units and most_are_coupled else 0.0
+
+    def _rule(self, fraction: float, hold: bool = False) -> Rule:
+        """Return how updates are made when this fraction of a fit is done; whether couplings of visible units are held."""
         rate = float(self.learning_rate) * schedules.factor(self.learning_rate_schedule, fraction)
         n_steps = schedules.sweeps(int(self.n_gibbs_steps), self.n_gibbs_steps_schedule, fraction)
         return Rule(
             n_steps, rate, self.data_phase, int(self.n_data_steps), float(self.momentum), float(self.l1), float(self.l2),
-            bool(self.centered),
+            bool(self.centered), hold,
         )  # fmt: skip
 
     def _update(self, state: State, rows, weights, seed, rule: Rule):
@@ -169,15 +184,18 @@ class BoltzmannTraining(FittedBoltzmann):
         if not bool(((v == 0) | (v == 1)).all()):
             _validation.check_finite(self, v)
             low, high = float(rows.min()), float(rows.max())
-            outside = (low, high) if float(v.min()) < 0 or float(v.max()) > 1 else None
+            bits_for_spins = self.spin and bool(((rows == 0) | (rows == 1)).all())
+            outside = (low, high) if float(v.min()) < 0 or float(v.max()) > 1 or bits_for_spins else None
             v = _drawn(v, chain.stream_key(seed, Purpose.BINARISATION), state.chains.sweeps)
         keys = {"key": chain.stream_key(seed, Purpose.TRAINING), "clamped_key": chain.stream_key(seed, Purpose.CLAMPED)}
         return moments.step(state, v, rule, weights=weights, **keys), outside
 
     def _warn(self, outside, stacklevel) -> bool:
-        """Warn when values of a minibatch are none of binary units; return whether that was said."""
+        """Warn when values of a minibatch are none of binary units, or of spins; return whether that was said."""
         if outside is None:
             return False
+        if self.spin:
+            return _validation.warn_of_spins(*outside, stacklevel=stacklevel)
         return _validation.warn_outside_unit_interval(*outside, stacklevel=stacklevel)
 
     def _snapshot(self, state, fitted):

@@ -50,7 +50,7 @@ def check_couplings(couplings) -> tuple[Graph, np.ndarray]:
 def check_bias(bias, n_units: int) -> np.ndarray:
     """Return biases as float64, (n_units,)."""
     try:
-        bias = np.array(to_host(adopt(bias)), np.float64)
+        bias = _numbers(to_host(adopt(bias)), "bias").copy()
     except (TypeError, ValueError) as error:
         raise ValueError(f"bias must be an array of shape ({n_units},), got {bias!r}") from error
     if bias.shape != (n_units,):
@@ -62,24 +62,35 @@ def check_bias(bias, n_units: int) -> np.ndarray:
 
 
 def _pairs(matrix, name: str) -> tuple[Any, Any, Any, tuple]:
-    """Return rows, columns and values that are not 0 (of a sparse matrix all that are stored), and the shape."""
+    """Return rows, columns and values that are not 0, and the shape."""
     if is_sparse(matrix):
         stored = matrix.tocoo()
+        _check_matrix(stored, name)
         first, second = (np.asarray(ends, np.int64) for ends in (stored.row, stored.col))
         _check_duplicates(first, second, stored.shape, name)
-        return first, second, _numbers(stored.data, name), stored.shape
+        values = _numbers(stored.data, name)
+        there = values != 0
+        return first[there], second[there], values[there], stored.shape
     dense = _numbers(to_host(adopt(matrix)), name)
-    if dense.ndim != 2:
-        raise ValueError(f"{name} must be a matrix, (n_units, n_units), got shape {dense.shape}")
+    _check_matrix(dense, name)
     first, second = np.nonzero(dense)
     return first, second, dense[first, second], dense.shape
 
 
+def _check_matrix(matrix, name: str) -> None:
+    if len(matrix.shape) != 2:
+        raise ValueError(f"{name} must be a matrix, (n_units, n_units), got shape {matrix.shape}")
+
+
 def _numbers(values, name: str) -> np.ndarray:
+    """Return float64; complex numbers are refused, of which NumPy would keep the real part."""
     try:
+        if np.iscomplexobj(values):
+            raise TypeError("complex numbers")
         return np.asarray(values, np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be real numbers, got {type(values).__name__}") from error
+        got = getattr(values, "dtype", type(values).__name__)
+        raise ValueError(f"{name} must be real numbers, dense or in a sparse matrix of scipy's, got {got}") from error
 
 
 def _check_duplicates(first, second, shape, name: str) -> None:
@@ -92,17 +103,21 @@ def _check_duplicates(first, second, shape, name: str) -> None:
 
 def _one_way(first, second, values, name: str):
     """Return each coupling once, from the smaller unit to the larger, ascending; ValueError when they are not symmetric."""
-    loops = first == second
-    if values[loops].any():
-        unit = int(first[loops][values[loops] != 0][0])
-        raise ValueError(f"{name} must be 0 on the diagonal, but unit {unit} is coupled to itself; use a bias for that")
+    loops = first[first == second]
+    if loops.size:
+        raise ValueError(f"{name} must be 0 on the diagonal, but unit {loops[0]} is coupled to itself; use a bias for that")
     above, below = first < second, first > second
     up = np.lexsort((second[above], first[above]))
     down = np.lexsort((first[below], second[below]))
     low, high, forth = first[above][up], second[above][up], values[above][up]
-    of_below = second[below][down], first[below][down], values[below][down]
-    if not all(map(np.array_equal, (low, high, forth), of_below)):
+    of_below = second[below][down], first[below][down]
+    if not all(map(np.array_equal, (low, high), of_below)):
         raise ValueError(f"{name} must be symmetric, each coupling in both directions; of a triangle T give T + T.T")
-    if name == "mask":
-        low, high = low[forth != 0], high[forth != 0]
+    back = values[below][down]
+    if not np.array_equal(forth, back):
+        odd = np.flatnonzero(forth != back)[0]
+        raise ValueError(
+            f"{name} must be symmetric, but that of units {low[odd]} and {high[odd]} is {float(forth[odd])!r} in one direction "
+            f"and {float(back[odd])!r} in the other; where rounding does that, give (J + J.T) / 2"
+        )
     return low.astype(np.int32), high.astype(np.int32), forth

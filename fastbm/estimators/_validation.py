@@ -214,3 +214,16 @@ def warn_outside_unit_interval(low: float, high: float, stacklevel: int) -> bool
             stacklevel=stacklevel + 1,
         )
     return outside
+
+
+def warn_of_spins(low: float, high: float, stacklevel: int) -> bool:
+    """Warn, as data of spins are fitted, when values are 0 and 1, or do not lie between -1 and 1; return whether they do so."""
+    wrong = low < -1 - ROUNDING or high > 1 + ROUNDING or low == 0
+    if wrong:
+        warnings.warn(
+            f"X has values between {low:g} and {high:g}; spins expect -1 and 1, and take numbers between for means, 0 for a "
+            "spin that is up half of the time (without spin=True units are 0 and 1)",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
+    return wrong

@@ -47,9 +47,14 @@ class BoltzmannMachine(BoltzmannInference, BoltzmannFiles):
         Sweeps of the persistent chains for each update.
     data_phase : {"gibbs", "mean_field"}, default="gibbs"
         Where hidden units come from that are coupled to each other, given the data: a chain for each row, from fair coins, or
-        mean-field probabilities, which are biased. Hidden units without couplings among them have their exact probabilities.
+        mean-field probabilities, which are biased. Hidden units without couplings among them have their exact probabilities,
+        and with "gibbs" up to 8 that have some.
     n_data_steps : int, default=10
         Sweeps of the hidden units with the data clamped, for "gibbs".
+    hidden_first : float in [0, 1), default=0.3
+        Fraction of a first call of `fit` in which couplings between visible units stay as they are, in machines with hidden
+        units and with at least half of these couplings: when all learn at once, they match the moments of pairs before the
+        hidden units have learnt anything, whose gradient then vanishes.
     momentum : float in [0, 1), default=0.0
         Fraction of the last step that is added to each step.
     l1, l2 : float, default=0.0
@@ -137,6 +142,7 @@ class BoltzmannMachine(BoltzmannInference, BoltzmannFiles):
         n_gibbs_steps=1,
         data_phase="gibbs",
         n_data_steps=10,
+        hidden_first=0.3,
         momentum=0.0,
         l1=0.0,
         l2=0.0,
@@ -163,6 +169,7 @@ class BoltzmannMachine(BoltzmannInference, BoltzmannFiles):
         self.n_gibbs_steps = n_gibbs_steps
         self.data_phase = data_phase
         self.n_data_steps = n_data_steps
+        self.hidden_first = hidden_first
         self.momentum = momentum
         self.l1 = l1
         self.l2 = l2

@@ -20,6 +20,7 @@ from fastbm.units import bernoulli
 
 STATES_AT_ONCE = 2**12
 ROWS_AT_ONCE = 1024
+NUMBERS_AT_ONCE = 2**22
 
 
 def split(machine: Boltzmann) -> tuple[np.ndarray, np.ndarray]:
@@ -103,8 +104,9 @@ def _flips(machine: Boltzmann, rows):
         return -changes * own
     hidden = np.arange(boltzmann.n_units(machine)) >= n_visible
     between = couplings[:n_visible][:, n_visible:]
-    between = between.toarray() if hasattr(between, "toarray") else between
     largest = inference.largest_component(machine, hidden)
+    if largest == 1 and hasattr(between, "tocoo"):
+        return -changes * own - _hidden_change(between, machine.hidden_bias, rows, changes)
     if largest == 1:
         restricted = RBM(between, machine.visible_bias.astype(np.float64), machine.hidden_bias.astype(np.float64))
         return -changes * own - of_restricted.hidden_change(restricted, rows, changes)
@@ -117,3 +119,16 @@ def _flips(machine: Boltzmann, rows):
         flipped[:, unit] = 1 - rows[:, unit]
         rise[:, unit] = inference.free_energy(machine, flipped) - before
     return rise
+
+
+def _hidden_change(between, hidden_bias, rows, changes):
+    """Return the change of Σ_j log(1 + exp(logit j)) when visible unit i changes, (n_rows, n_visible); `between` is sparse."""
+    stored, logits = between.tocsr().tocoo(), rows @ between + hidden_bias
+    out, size = np.zeros_like(rows), max(1, NUMBERS_AT_ONCE // len(rows))
+    for begin in range(0, stored.nnz, size):
+        units, hidden, weights = (array[begin : begin + size] for array in (stored.row, stored.col, stored.data))
+        seen = logits[:, hidden]
+        gain = bernoulli.log_partition(seen + changes[:, units] * weights) - bernoulli.log_partition(seen)
+        starts = np.flatnonzero(np.diff(units, prepend=-1))  # units ascend
+        out[:, units[starts]] += np.add.reduceat(gain, starts, axis=1)
+    return out

@@ -216,6 +216,8 @@ def anneal(
     n_steps, seed, machine = check_count(n_steps, "n_steps", 0), seed_of(random_state), machine_of(given)
     with using(home_of(machine[0])):
         path, betas = _plan(machine, _base_rows(given, X), betas, n_betas, seed)
+        at_ends = init is None or (isinstance(init, str) and init == "ends")
+        starts: Any = None if at_ends else path.enter(rows_of(given, init))  # errors come before the work
         key = chain.stream_key(seed, Purpose.ANNEALING)
         parts = annealing.in_groups(annealing.forward_group, n_chains, n_jobs, lambda *_: (path, betas, key, verbose))
         forward = np.concatenate([to_host(part[1]) for part in parts])
@@ -227,7 +229,7 @@ def anneal(
             chosen = families = bridge.resample(forward, n_chains, float(rng.random()))
             starts = path.join([part[0] for part in parts])
         else:
-            starts = path.enter(rows_of(given, init))
+            starts = path.enter(rows_of(given, init)) if starts is None else starts
             chosen = np.arange(n_chains) % len(starts[0])
             families = n_chains + chosen  # none of them descends from a forward chain
         key = chain.stream_key(seed, Purpose.REVERSE_ANNEALING)

@@ -6,12 +6,12 @@ Integer sums may be updated for ever without error. A thread owns a run of chain
 from typing import NamedTuple
 
 import numpy as np
-from numba import float32, int32, int64, njit, uint32, uint64
+from numba import int32, int64, njit, uint32, uint64
 
 from fastbm.kernels.bits_cpu import count_ones, lowest_one
 from fastbm.kernels.compile_cpu import kernel
 from fastbm.kernels.lanes_cpu import draw_word
-from fastbm.kernels.runs_cpu import AT_ONCE, write_random
+from fastbm.kernels.runs_cpu import AT_ONCE, write_logits, write_random
 from fastbm.kernels.threads_cpu import share_out
 
 LOW, HALF = uint64(0xFFFFFFFF), uint64(32)
@@ -75,8 +75,8 @@ def run_flips(
                     if at == 0:
                         n_groups = 16 * min(AT_ONCE, n_words - k)
                         write_random(random, n_groups, 16 * k, first_chain + row, sweep, numbers[block], key0, key1)
-                    for lane in range(64):
-                        logits[lane] = float32(inputs[64 * word + lane]) * scale_now + beta_now * bias[64 * word + lane]
+                    # slices, because indices that may wrap around keep the loop from being vectorised
+                    write_logits(logits, inputs[64 * word :][:64], bias, 64 * word, scale_now, beta_now)
                     before = state[word]
                     changed = (draw_word(logits, random, 0, 64 * at) ^ before) & free_row[word]
                     follow_flips(inputs, changed, before, 64 * word, heads, entries)
@@ -88,17 +88,28 @@ def run_flips(
 @njit
 def follow_flips(inputs, changed, before, first, heads, entries):
     """Bring the inputs up to date after the units that have `changed` of a word, whose states were `before`."""
-    while changed != uint64(0):
-        bit = lowest_one(changed)
-        changed &= changed - uint64(1)
-        slot = uint64(first) + bit  # indices without a sign, which are not wrapped around, take half the time
-        off = -int32((before >> bit) & uint64(1))  # -1 where the unit is off now
+    add_couplings(inputs, changed & ~before, first, heads, entries, False)  # one after the other: no signs to be looked at
+    add_couplings(inputs, changed & before, first, heads, entries, True)
+
+
+@njit(forceinline=True)
+def add_couplings(inputs, units, first, heads, entries, less):
+    """Add to the inputs, or take away, the couplings of the units of a word that are set in `units`."""
+    while units != uint64(0):
+        slot = uint64(first) + lowest_one(units)  # indices without a sign, which are not wrapped around, take half the time
+        units &= units - uint64(1)
         entry, end = uint64(heads[slot]), uint64(heads[slot + uint64(1)])
         while entry < end:
             a, b = entries[entry], entries[entry + uint64(1)]
             c, d = entries[entry + uint64(2)], entries[entry + uint64(3)]
-            inputs[a & LOW] += (int32(a >> HALF) ^ off) - off
-            inputs[b & LOW] += (int32(b >> HALF) ^ off) - off
-            inputs[c & LOW] += (int32(c >> HALF) ^ off) - off
-            inputs[d & LOW] += (int32(d >> HALF) ^ off) - off
+            if less:
+                inputs[a & LOW] -= int32(a >> HALF)
+                inputs[b & LOW] -= int32(b >> HALF)
+                inputs[c & LOW] -= int32(c >> HALF)
+                inputs[d & LOW] -= int32(d >> HALF)
+            else:
+                inputs[a & LOW] += int32(a >> HALF)
+                inputs[b & LOW] += int32(b >> HALF)
+                inputs[c & LOW] += int32(c >> HALF)
+                inputs[d & LOW] += int32(d >> HALF)
             entry += uint64(4)

@@ -1,7 +1,7 @@
 """Sums and exact draws of 64 units or chains at once, a lane each, of which a word holds the states, as intrinsics.
 
-What is emitted are vectors of LLVM of sixteen lanes, with no instruction of any one processor: a word is the mask of four of
-them. Arithmetic follows ``fastbm.chain`` operation by operation.
+What is emitted are vectors of LLVM of sixteen lanes, with no instruction of any one processor but in `sum_picked`: a word is
+the mask of four of them. Arithmetic follows ``fastbm.chain`` operation by operation.
 """
 
 from llvmlite import ir
@@ -9,13 +9,15 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastbm import chain
-from fastbm.kernels.llvm_cpu import F32, I1, I16, I32, I64, Memory, constant, loop, number, splat
+from fastbm.kernels.llvm_cpu import F32, I1, I8, I16, I32, I64, Memory, call, constant, loop, number, splat
+from fastbm.kernels.simd_cpu import permutes_bytes
 
 LANES = 16
 PARTS = range(4)
 """Vectors of a word."""
 MAGNITUDE, SIGN = 2**31 - 1, -(2**31)
 FLOATS, INTEGERS, MASKS = (ir.VectorType(kind, LANES) for kind in (F32, I32, I1))
+BYTES = ir.VectorType(I8, 64)
 
 
 def _masks_at(builder, words, offset):
@@ -79,6 +81,45 @@ def sum_runs(typingctx, sums, words, offsets, masks, rows, couplings, first, las
             return _added_where(builder, carried, _masks_of(builder, mask), _vectors(builder, terms, row))
 
         carried = loop(builder, arguments[6], arguments[7], [constant(I32, LANES, 0)] * 4, body)
+        for part in PARTS:
+            out.store(carried[part], number(LANES * part))
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def sum_picked(typingctx, sums, words, octets, bits, couplings, pieces, begins, masks, first, last):
+    """sums[p] = Σ_k couplings[k, p] over the k, first <= k < last, for which a state is on that is picked out of `words`.
+
+    It is the one at bits[k, p] of byte octets[k, p] of a stretch of sixteen words: that from word begins[i] on for the lanes p
+    that are set in masks[i], pieces[k] <= i < pieces[k + 1]. By vpermi2b: see `simd_cpu.permutes_bytes`.
+    """
+    signature = types.void(sums, words, octets, bits, couplings, pieces, begins, masks, types.intp, types.intp)
+
+    def codegen(context, builder, signature, arguments):
+        if not permutes_bytes():  # compiled on the way, never called
+            return context.get_dummy_value()
+        out, states, octet, bit, terms, piece, begin, mask = (
+            Memory(context, builder, kind, array) for kind, array in zip(signature.args[:8], arguments[:8], strict=True)
+        )
+
+        def pick(k, found):
+            place = states.pointer(begin.load(k), BYTES)
+            low, high = (builder.load(builder.gep(place, [number(half)]), align=8) for half in range(2))
+            picked = call(builder, "llvm.x86.avx512.vpermi2var.qi.512", BYTES, [low, found[0], high])
+            return [builder.select(builder.bitcast(mask.load(k), ir.VectorType(I1, 64)), picked, found[0])]
+
+        def body(k, carried):
+            at, stop = builder.mul(k, number(64)), piece.load(builder.add(k, number(1)))
+            (states_there,) = loop(builder, carried[4], stop, [octet.load(at, 64)], pick)
+            on = builder.icmp_unsigned("!=", builder.and_(states_there, bit.load(at, 64)), constant(I8, 64, 0))
+            lanes = [ir.Constant(INTEGERS, [*range(LANES * part, LANES * part + LANES)]) for part in PARTS]
+            masks = [builder.shuffle_vector(on, on, some) for some in lanes]
+            return [*_added_where(builder, carried[:4], masks, _vectors(builder, terms, at)), stop]
+
+        zeros = [constant(I32, LANES, 0)] * 4
+        carried = loop(builder, arguments[8], arguments[9], [*zeros, piece.load(arguments[8])], body)
         for part in PARTS:
             out.store(carried[part], number(LANES * part))
         return context.get_dummy_value()

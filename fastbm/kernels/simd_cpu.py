@@ -16,13 +16,23 @@ from fastbm.kernels.llvm_cpu import I1, I16, I32, Memory, call, constant, loop, 
 LEVELS = ("portable", "avx2", "avx512")
 
 
+def features_here() -> dict[str, bool]:
+    """Return the features that numba compiles for: those of this processor, unless NUMBA_CPU_FEATURES is set."""
+    if config.CPU_FEATURES is None:
+        return get_host_cpu_features()
+    return {name[1:]: name[0] == "+" for name in config.CPU_FEATURES.split(",") if name}
+
+
 def levels_here() -> tuple[str, ...]:
-    """Return the levels that numba compiles for: those of this processor, the best last, unless NUMBA_CPU_FEATURES is set."""
-    features = get_host_cpu_features()
-    if config.CPU_FEATURES is not None:
-        features = {name[1:]: name[0] == "+" for name in config.CPU_FEATURES.split(",") if name}
+    """Return the levels that numba compiles for, the best last."""
+    features = features_here()
     needs = {"portable": (), "avx2": ("avx2", "fma"), "avx512": ("avx512bw", "avx512dq", "fma")}
     return tuple(level for level in LEVELS if all(features.get(name) for name in needs[level]))
+
+
+def permutes_bytes() -> bool:
+    """Return whether there are vpermi2b and its like: those of AVX-512 VBMI, which not all processors at that level have."""
+    return levels_here()[-1] == "avx512" and bool(features_here().get("avx512vbmi"))
 
 
 def _chosen() -> str:

@@ -1,8 +1,8 @@
 """How the units of a general machine are drawn, and where they lie: blocks, slots, and the kernel that runs them.
 
 A *graph* says which couplings exist. Its *blocks*, sets of units without couplings among them, are drawn one after the other.
-The two sides of a restricted machine are its blocks, hidden units first; the layers of a layered one, odd ones first; those of
-any other are colour classes. *Slots* are the places of units in packed states.
+The two sides of a restricted machine are its blocks, hidden units first; the layers of a layered one of at most 16, odd ones
+first; those of any other are colour classes. *Slots* are the places of units in packed states.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ from fastbm.machines.colouring import colours
 
 DENSE = 1 / 16
 """The part of all couplings that must exist for a matrix of them to be worth its zeros, in a machine or between layers."""
+
+
+MOST_LAYERS = 16
+"""Layers that are drawn as layers; a kernel is compiled for each number of them, in a time that grows with its square."""
 
 
 class Graph(NamedTuple):
@@ -70,6 +74,7 @@ def complete(n_visible: int, n_units: int) -> Graph:
 def layout_of(graph: Graph) -> Layout:
     """Return the layout of a graph; the same for the same graph, always."""
     layers = layers_of(graph)
+    layers = None if layers and len(layers) > MOST_LAYERS else layers
     if layers is not None and _share(graph, layers) >= DENSE:
         return _layered(graph, layers)
     if layers is not None:

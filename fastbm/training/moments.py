@@ -2,8 +2,8 @@
 
 The gradient is ⟨s_i s_j⟩ over the data minus ⟨s_i s_j⟩ over the model for a coupling, and ⟨s_i⟩ minus ⟨s_i⟩ for a bias [1]_.
 Over the data, visible units are clamped, and hidden ones are drawn by Gibbs sampling, or are at their mean-field
-probabilities; where no couplings join them, at their exact probabilities. Over the model, chains persist between updates [2]_.
-The gradient may be centred [3]_.
+probabilities; where no couplings join them, or where they are few, their moments given the visible ones are exact. Over the
+model, chains persist between updates [2]_. The gradient may be centred [3]_.
 
 References
 ----------
@@ -28,6 +28,8 @@ from fastbm.units import bernoulli
 MOST_UNITS_OF_A_MATRIX = 2048
 """Units whose moments are all computed, as a product of matrices, whatever the number of couplings."""
 PAIRS_AT_ONCE = 2**22
+MOST_ENUMERATED = 8
+"""Coupled hidden units whose states are enumerated: up to there, sums over all states take no longer than sweeps."""
 
 
 class State(NamedTuple):
@@ -49,7 +51,12 @@ class State(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """How an update is made: `data_phase` is "gibbs", of `n_data_steps` sweeps, or "mean_field"; the rest is as of `ascent`."""
+    """How an update is made: `data_phase` is "gibbs", of `n_data_steps` sweeps, or "mean_field"; the rest is as of `ascent`.
+
+    With "gibbs", up to `MOST_ENUMERATED` hidden units are enumerated instead, given the data and given the model's chains.
+
+    With `hold`, couplings between two visible units stay as they are.
+    """
 
     n_steps: int
     learning_rate: float
@@ -59,6 +66,7 @@ class Rule(NamedTuple):
     l1: float = 0.0
     l2: float = 0.0
     centered: bool = True
+    hold: bool = False
 
 
 def init(machine: Boltzmann, layout: Layout, n_chains: int) -> State:
@@ -73,21 +81,28 @@ def step(state: State, v, rule: Rule, *, key, clamped_key, weights: np.ndarray |
     `key` and `clamped_key` are the random streams of the model's chains and of the data's, `weights` what rows count, 1 on the
     average over the data. ValueError when the weights have grown beyond what can be sampled, or are no longer finite.
     """
-    machine = state.machine
-    data, clamped = _data_phase(state, v, rule, clamped_key)
+    machine, n_visible = state.machine, v.shape[1]
+    few = _are_few(state, rule)
+    data, clamped = (v, state.clamped) if few else _data_phase(state, v, rule, clamped_key)
     one = boltzmann.ones(home_of(machine.weights))
     chains = boltzmann.advance(state.exact, state.chains, rule.n_steps, key=key, beta=one)
-    model = boltzmann.leave(state.exact.layout, chains.states)
-    if not has_coupled_hidden(state.exact.layout.graph):
-        model = _with_hidden_means(machine, model[:, : v.shape[1]])
+    model, joint = boltzmann.leave(state.exact.layout, chains.states), None
+    if few:
+        (data, of_data), (model, of_model) = (_with_enumerated(machine, rows) for rows in (v, model[:, :n_visible]))
+        joint = of_data, of_model
+    elif not has_coupled_hidden(state.exact.layout.graph):
+        model = _with_hidden_means(machine, model[:, :n_visible])
     factors, share = _factors(v.shape[0], weights, home_of(v))
     of_data = (data * factors[:, None]).sum(axis=0)
     of_biases = of_data - model.mean(axis=0)
     offsets = _moved(state.offsets, of_data) if rule.centered else None
     gradient = _pair_moments(machine, data, factors, model)
+    if joint:
+        gradient = _with_hidden_pairs(machine, gradient, factors @ joint[0] - joint[1].mean(axis=0))
+    moving = (machine.second >= n_visible).astype(np.float32) if rule.hold else np.float32(1)
     if offsets is not None:
-        gradient, of_biases = _centred(machine, gradient, of_biases, offsets)
-    gradient = gradient - rule.l2 * machine.weights - rule.l1 * namespace(gradient).sign(machine.weights)
+        gradient, of_biases = _centred(machine, gradient, of_biases, offsets, moving)
+    gradient = (gradient - rule.l2 * machine.weights - rule.l1 * namespace(gradient).sign(machine.weights)) * moving
     velocity = _climb(machine, gradient, of_biases, state.velocity, rule.learning_rate * share, rule.momentum)
     with np.errstate(over="ignore", invalid="ignore"):
         exact = boltzmann.rounded(machine, state.exact.layout, state.exact)
@@ -106,6 +121,39 @@ def _with_hidden_means(machine: Boltzmann, v):
         return v
     couplings = boltzmann.matrix_of(machine, v.dtype)
     return xp.concatenate([v, bernoulli.mean(v @ couplings[:n_visible][:, n_visible:] + machine.hidden_bias)], axis=1)
+
+
+def _are_few(state: State, rule: Rule) -> bool:
+    """Whether the states of the hidden units, which are coupled, are enumerated."""
+    few = state.machine.hidden_bias.size <= MOST_ENUMERATED and rule.data_phase == "gibbs"
+    return few and has_coupled_hidden(state.exact.layout.graph)
+
+
+def _with_enumerated(machine: Boltzmann, v):
+    """Return rows of all units, the hidden ones at their probabilities given `v`, and p(h | v), (n_rows, 2**n_hidden)."""
+    xp, n_visible, states = namespace(v), v.shape[1], _states(machine)
+    couplings = boltzmann.matrix_of(machine, v.dtype)
+    among = couplings[n_visible:][:, n_visible:]
+    among = among.toarray() if hasattr(among, "toarray") else among
+    logits = (v @ couplings[:n_visible][:, n_visible:] + machine.hidden_bias) @ states.T
+    logits = logits + 0.5 * ((states @ among) * states).sum(axis=1)
+    weights = xp.exp(logits - logits.max(axis=1)[:, None])
+    joint = weights / weights.sum(axis=1)[:, None]
+    return xp.concatenate([v, joint @ states], axis=1), joint
+
+
+def _states(machine: Boltzmann):
+    """Return all states of the hidden units, (2**n_hidden, n_hidden)."""
+    states = inference.states_of(machine.hidden_bias.size).astype(np.float32)
+    return to_device(states, home_of(machine.weights))
+
+
+def _with_hidden_pairs(machine: Boltzmann, gradient, weights):
+    """Return the gradient with that of couplings between hidden units, Σ_h weights(h) h_i h_j over all their states h."""
+    xp, states, n_visible = namespace(gradient), _states(machine), machine.visible_bias.size
+    pairs = (states * weights[:, None]).T @ states
+    first, second = (xp.maximum(ends - n_visible, 0) for ends in (machine.first, machine.second))
+    return xp.where(machine.first >= n_visible, pairs[first, second], gradient)
 
 
 def _data_phase(state: State, v, rule: Rule, key):
@@ -158,13 +206,13 @@ def _moved(offsets, means):
     return means.copy() if offsets is None else offsets + np.float32(OFFSET_RATE) * (means - offsets)
 
 
-def _centred(machine: Boltzmann, gradient, of_biases, offsets):
+def _centred(machine: Boltzmann, gradient, of_biases, offsets, moving):
     """Return the centred gradient: that of couplings between states less offsets μ, and of biases at the same couplings.
 
-    G_ij ← G_ij - μ_i g_j - g_i μ_j, then g_i ← g_i - Σ_j G_ij μ_j.
+    G_ij ← G_ij - μ_i g_j - g_i μ_j, times 0 where a coupling is not `moving`, then g_i ← g_i - Σ_j G_ij μ_j.
     """
     first, second = machine.first, machine.second
-    gradient = gradient - offsets[first] * of_biases[second] - of_biases[first] * offsets[second]
+    gradient = (gradient - offsets[first] * of_biases[second] - of_biases[first] * offsets[second]) * moving
     as_machine = machine._replace(weights=gradient)
     return gradient, of_biases - boltzmann.matrix_of(as_machine) @ offsets
 
