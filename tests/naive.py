@@ -195,12 +195,32 @@ def pad(array):
     return np.ascontiguousarray(np.pad(array, width))
 
 
+def product(left, right, start=0.0, *, fused=True):
+    """start + left @ right in float32, terms added one after the other; each product is rounded unless it is fused."""
+    total = np.zeros((left.shape[0], right.shape[1]), np.float32) + np.float32(start)
+    for k in range(left.shape[1]):
+        factor = left[:, k, None]
+        total = fused_multiply_add(factor, right[k], total) if fused else total + factor * right[k]
+    return total
+
+
+def fused_multiply_add(a, b, c):
+    """a b + c of float32 numbers, rounded once.
+
+    In float64 the product is exact. The sum is rounded to the neighbour whose last bit is 1, if it is not exact, so that it is
+    no tie between float32 numbers where the exact sum is none.
+    """
+    product, c = np.float64(a) * b, np.float64(c)
+    total = product + c
+    rest = total - product
+    missing = (product - (total - rest)) + (c - rest)
+    is_even = total.view(np.int64) % 2 == 0
+    return np.where((missing != 0) & is_even, np.nextafter(total, np.copysign(np.inf, missing)), total).astype(np.float32)
+
+
 def ordered_product(left, right):
     """left @ right in float32, terms added one after the other, each product and sum rounded."""
-    total = np.zeros((left.shape[0], right.shape[1]), np.float32)
-    for k in range(left.shape[1]):
-        total += left[:, k, None] * right[k]
-    return total
+    return product(left, right, fused=False)
 
 
 def add_log_ratios(states, couplings, bias, offset, out, *, exponent, before, after):

@@ -72,3 +72,16 @@ def loop(builder, first, last, carried, body):
     builder.branch(head)
     builder.position_at_end(after)
     return phis
+
+
+def transposed(builder, rows):
+    """The columns of as many vectors as each has lanes, a power of two."""
+    n = len(rows)
+    for _ in range(n.bit_length() - 1):  # interleaving row i with row i + n / 2, log2(n) times
+        mixed = []
+        for i in range(n // 2):
+            for half in (0, n // 2):
+                lanes = [half + k // 2 + n * (k % 2) for k in range(n)]
+                mixed.append(builder.shuffle_vector(rows[i], rows[i + n // 2], ir.Constant(ir.VectorType(I32, n), lanes)))
+        rows = mixed
+    return rows

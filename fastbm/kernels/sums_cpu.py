@@ -1,10 +1,9 @@
 """Sums of rows, and a transposition, all in registers, as intrinsics: plain LLVM, which finds instructions on any processor."""
 
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastbm.kernels.llvm_cpu import I32, I64, Memory, loop, number, splat, sum_of
+from fastbm.kernels.llvm_cpu import I64, Memory, loop, number, splat, sum_of, transposed
 
 
 def _add_rows(n_vectors):
@@ -121,15 +120,8 @@ def transpose_16(typingctx, source, row, column, target):
             return builder.add(builder.mul(i, memory.width), k)
 
         rows = [taken.load(place(taken, builder.add(row, number(i)), column), 16) for i in range(16)]
-        for _ in range(4):  # interleaving row i with row i + 8, four times, is a transposition
-            mixed = []
-            for i in range(8):
-                for half in (0, 8):
-                    lanes = [half + k // 2 + 16 * (k % 2) for k in range(16)]
-                    mixed.append(builder.shuffle_vector(rows[i], rows[i + 8], ir.Constant(ir.VectorType(I32, 16), lanes)))
-            rows = mixed
-        for k in range(16):
-            given.store(rows[k], place(given, builder.add(column, number(k)), row))
+        for k, line in enumerate(transposed(builder, rows)):
+            given.store(line, place(given, builder.add(column, number(k)), row))
         return context.get_dummy_value()
 
     return signature, codegen
