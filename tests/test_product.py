@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
 import naive
 import numpy as np
 import pytest
@@ -9,6 +15,7 @@ import pytest
 from fastbm import chain, kernels
 from fastbm.kernels import formulas, product_cpu, simd_cpu, threads_cpu, tile_cpu
 
+FOLDER = Path(__file__).parent
 SIZES = [(1, 1, 1), (1, 33, 17), (15, 17, 33), (33, 300, 100), (14, 16, 32), (100, 2, 128), (3, 0, 5), (0, 3, 4), (4, 3, 0)]
 """Rows, terms and columns."""
 CASES = [(ta, tb, more) for ta in (False, True) for tb in (False, True) for more in (False, True)]
@@ -21,10 +28,6 @@ def level(request, monkeypatch):
         pytest.skip(f"{request.param}: this processor has only {', '.join(simd_cpu.levels_here())}")
     monkeypatch.setattr(simd_cpu, "LEVEL", request.param)
     return request.param
-
-
-def is_fused(level):
-    return tile_cpu.is_fused(tile_cpu.TILES[level])
 
 
 def random(*shape, seed=0):
@@ -55,8 +58,7 @@ class TestSums:
     @pytest.mark.parametrize("size", SIZES)
     def test_equal_the_naive_twin(self, size, level, n_threads):
         left, right, start = random(*size[:2]), random(*size[1:], seed=1), random(size[0], size[2], seed=2)
-        fused = is_fused(level)
-        expected = {more: naive.product(left, right, start if more else 0.0, fused=fused) for more in (False, True)}
+        expected = {more: naive.product(left, right, start if more else 0.0) for more in (False, True)}
         for transpose_a, transpose_b, more in CASES:
             got = run(left, right, transpose_a, transpose_b, start if more else None)
             np.testing.assert_array_equal(got, expected[more])
@@ -82,7 +84,7 @@ class TestSums:
         a.flags.writeable = b.flags.writeable = False
         left, right = a[::-2, 5:25], b[10:50:2, ::1][:, 3:40]
         kernels.product(left, right, out[::2, 1:38])
-        np.testing.assert_array_equal(out[::2, 1:38], naive.product(left, right, fused=is_fused(level)))
+        np.testing.assert_array_equal(out[::2, 1:38], naive.product(left, right))
         assert not out[1::2].any()
         assert not out[:, 38:].any()
         repeated = np.broadcast_to(a[:1], (30, 40))
@@ -117,7 +119,7 @@ class TestActivations:
         got = run(left, right, bias=bias, activation=activation, slope=0.3)
         np.testing.assert_allclose(got, expected_of(activation, x, 0.3), rtol=1e-6)
         np.testing.assert_array_equal(x, (run(left, right) + bias[:65]).astype(np.float64))
-        exact = naive.product(left, right, fused=is_fused(level)) + bias[:65]
+        exact = naive.product(left, right) + bias[:65]
         np.testing.assert_allclose(formulas.activate(exact.astype(np.float64), activation, 0.3), got, rtol=1e-6)
         if activation == "sigmoid":
             np.testing.assert_array_equal(got, chain.mean(exact))
@@ -135,8 +137,7 @@ class TestActivations:
         below, above, up, down, bias = random(33, 40), random(33, 20), random(40, 65), random(65, 20), random(65)
         first = run(below, up)
         got = run(above, down.T, transpose_b=True, start=first, bias=bias, activation="sigmoid")
-        fused = is_fused(level)
-        x = naive.product(above, down.T, naive.product(below, up, fused=fused), fused=fused) + bias
+        x = naive.product(above, down.T, naive.product(below, up)) + bias
         np.testing.assert_array_equal(got, chain.mean(x))
 
 
@@ -176,6 +177,19 @@ def test_parts(n_rows, n_columns, n_threads):
         assert row_parts * product_cpu.ROWS >= n_rows
         tiles = -(-n_rows // tile.height), -(-n_columns // tile.width)
         assert n_threads == 1 or row_parts * column_parts >= min(n_threads, max(tiles))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="only x86 processors may lack fused multiply-adds")
+def test_without_fused_multiply_adds():
+    """The same tests of sums on a processor that rounds each product."""
+    tests = ["test_product.py::TestSums", "test_kernels.py::test_grey_kernels_equal_the_naive_sums"]
+    environment = os.environ | {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": "+sse2"}
+    script = "from fastbm.kernels import llvm_cpu; assert not llvm_cpu.is_fused(); import pytest, sys; sys.exit(pytest.main())"
+    command = [sys.executable, "-c", script, "-q", "-p", "no:cacheprovider", *(str(FOLDER / test) for test in tests)]
+    done = subprocess.run(command, cwd=FOLDER, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
 
 
 @pytest.mark.gpu

@@ -141,7 +141,7 @@ def grey_infer(rows, weights, bias, logits, means):
     """Write logits ``rows @ weights + bias`` and means of units given real numbers instead of states.
 
     `rows` (n_rows, n_from) and `weights` (n_from, n_to) float32, C-contiguous; `bias` (padded(n_to),), `logits` and `means`
-    (n_rows, at least padded(n_to)) float32. Terms are added in the order of n_from, the bias last, each rounded to float32.
+    (n_rows, at least padded(n_to)) float32. Terms are added in the order of n_from, as by `product`, the bias last.
     Cost: a row of weights for each number that is not 0, or, where many are not, a multiply-add for each coupling.
     """
     _for(rows, "grey").grey_infer(rows, weights, bias, logits, means)
@@ -240,15 +240,15 @@ def ascend(
     if `phases` will look at it; `visible_gradient` (n_visible,) and `hidden_gradient` (n_hidden,) float32, the gradients of the
     biases. `tables` is emptied, but for what the next `phases` needs, and a note "one way" when `to_visible` was left out.
 
-    Means are summed in the order of their rows, each multiplied by its state and by its factor: that is the gradient G of the
-    weights, and so are the gradients a and b of the biases, the mean states of the data less those of the chains. Where there
-    are offsets μ, `visible_offset` (n_visible,), and λ, `hidden_offset` (n_hidden,) float32, not of size 0,
+    Means are summed in the order of their rows, each times its state and its factor, by multiply-adds as in `product`: that is
+    the gradient G of the weights. The gradients a and b of the biases are the mean states of the data less those of the chains.
+    Where there are offsets μ, `visible_offset` (n_visible,), and λ, `hidden_offset` (n_hidden,) float32, not of size 0,
     the gradients are centred: the offsets first move to the mean states of the data by the fraction `offset_rate`; then G ← G -
     μ bᵀ - a λᵀ, a ← a - G λ, b ← b - Gᵀ μ.
 
     Then velocity ← momentum · velocity + learning_rate · (G - l2 · w - l1 · sign(w)), and w ← w + velocity. Twin:
-    ``naive.ascend`` in the tests. Cost: a row of means for each unit that is on, in the data and in the chains, and one pass
-    over the weights and over their roundings.
+    ``naive.ascend`` in the tests. Cost: a row of means for each unit that is on, in the data and in the chains, or a
+    multiply-add for each coupling and row, of grey data of which few numbers are 0; one pass over weights and roundings.
     """
     return _for(weights, "ascent").ascend(
         weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient, visible_offset, hidden_offset, rows, grey,

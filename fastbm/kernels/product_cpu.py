@@ -41,9 +41,9 @@ def product(a, b, out, *, transpose_a=False, transpose_b=False, accumulate=False
 
 def check(a, b, out, bias, transpose_a, transpose_b):
     """Raise ValueError unless these are arrays that can be multiplied: they are read, and written to, by address."""
-    for name, array in (("a", a), ("b", b), ("out", out)):
-        apart = array.ndim == 2 and (array.strides[0] & 3 or array.strides[1] != 4) and array.shape[1] > 1 and array.size > 0
-        if array.dtype != FLOAT or array.ndim != 2 or apart:
+    for array in (a, b, out):
+        if array.dtype != FLOAT or array.ndim != 2 or not has_plain_rows(array):
+            name = "out" if array is out else "a" if array is a else "b"
             raise ValueError(
                 f"{name} must be a float32 matrix, the numbers of each row side by side, got {array.dtype} of shape "
                 f"{array.shape} with strides {array.strides}"
@@ -59,6 +59,11 @@ def check(a, b, out, bias, transpose_a, transpose_b):
         raise ValueError("out is read-only")
 
 
+def has_plain_rows(array):
+    step, one = array.strides
+    return (one == 4 and not step & 3) or array.shape[1] <= 1 or array.size == 0
+
+
 def multiply(a, b, out, result, bias, activation, slope, transpose_a, transpose_b, accumulate):
     """As `product`, but what the activation makes of the sums is written to `result`; `b` may be narrower than `out`."""
     if out.size == 0:
@@ -67,9 +72,11 @@ def multiply(a, b, out, result, bias, activation, slope, transpose_a, transpose_
     cost = COST_OF_A_TERM * n_rows * n_columns * n_terms
     row_parts, column_parts = parts_of(n_rows, n_columns, tile, worth(cost))
     n_parts = row_parts * column_parts
+    sums = address(out), out.strides[0] >> 2
+    values = sums if result is out else (address(result), result.strides[0] >> 2)
     arguments = (
-        tile.level, tile.height, tile.width, tile.lines, address(out), out.strides[0] >> 2, address(result),
-        result.strides[0] >> 2, n_rows, n_columns, n_terms, address(a), a.strides[0] >> 2, transpose_a, address(b),
+        tile.level, tile.height, tile.width, tile.lines, *sums, *values, n_rows, n_columns, n_terms, address(a),
+        a.strides[0] >> 2, transpose_a, address(b),
         b.strides[0] >> 2, transpose_b, b.shape[not transpose_b], accumulate, 0 if bias is None else address(bias), activation,
         slope, row_parts, column_parts,
     )  # fmt: skip
@@ -105,6 +112,7 @@ def run_product(
     panel_size, most_panels = 4 * deepest * lines, (n_rows // row_parts + 1) // height + 1
     panels, sliver = aligned(most_panels * deepest * lines), aligned(deepest * width)
     edge, zeros, sliver[:] = aligned(height * width), np.zeros(width, np.float32), float32(0)
+    room = aligned(n_columns)
     at_panels, at_sliver, at_edge, at_zeros = panels.ctypes.data, sliver.ctypes.data, edge.ctypes.data, zeros.ctypes.data
     for part in range(first, last):
         row, last_row = cut(n_rows, part // column_parts, row_parts)
@@ -145,7 +153,7 @@ def run_product(
         if bias != 0 or activation != 0:
             for r in range(row, last_row):
                 sums, values = out + 4 * (r * out_width + column), result + 4 * (r * result_width + column)
-                finish(sums, values, bias and bias + 4 * column, last_column - column, activation, slope)
+                finish(sums, values, bias and bias + 4 * column, last_column - column, activation, slope, room)
     return panels.size + sliver.size + edge.size + zeros.size  # numba lets go of what is not named any more
 
 
@@ -183,26 +191,34 @@ def aligned(size):
 
 
 @njit
-def finish(sums, result, bias, n, activation, slope):
-    """Add the bias to n sums, and write what the activation makes of them."""
-    slope = float32(slope)
-    x, y = carray(floats_at(sums), (n,)), carray(floats_at(result), (n,))
-    if bias != 0:
+def finish(sums, result, bias, n, activation, slope, room):
+    """Add the bias to n sums, and write what the activation makes of them.
+
+    By way of `room`: where results may be written over the sums that they are made of, loops are not vectorised.
+    """
+    x, y, slope = carray(floats_at(sums), (n,)), carray(floats_at(result), (n,)), float32(slope)
+    if bias == 0:
+        for k in range(n):
+            room[k] = x[k]
+    else:
         added = carray(floats_at(bias), (n,))
         for k in range(n):
-            x[k] += added[k]
-    if activation == SIGMOID:
-        write_means(y, x)
-    elif activation == TANH:
-        write_tanh(y, x)
-    elif activation != 0:
+            room[k] = x[k] + added[k]
+    if result != sums:
         for k in range(n):
-            y[k] = x[k] if x[k] > float32(0) else slope * x[k] + float32(0)
+            x[k] = room[k]
+    if activation == SIGMOID:
+        write_means(y, room)
+    elif activation == TANH:
+        write_tanh(y, room)
+    else:
+        for k in range(n):
+            y[k] = room[k] if activation == 0 or room[k] > float32(0) else slope * room[k] + float32(0)
 
 
 @njit(error_model="numpy")
 def write_tanh(y, x):
-    for k in range(x.size):
+    for k in range(y.size):
         size, square = abs(x[k]), x[k] * x[k]
         near = x[k] + x[k] * (square * ((((T0 * square + T1) * square + T2) * square + T3) * square + T4))
         e = exp_negative(max(float32(-2) * size, float32(-87)))

@@ -7,20 +7,17 @@ best that the processor has, or what the environment variable FASTBM_SIMD names.
 import os
 
 from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
-from numba import config, types
+from numba import types
 from numba.extending import intrinsic
 
-from fastbm.kernels.llvm_cpu import I1, I16, I32, Memory, call, constant, loop, number, splat
+from fastbm.kernels.llvm_cpu import I1, I16, I32, Memory, call, constant, features_here, loop, number, splat
 
 LEVELS = ("portable", "avx2", "avx512")
 
 
 def levels_here() -> tuple[str, ...]:
-    """Return the levels that numba compiles for: those of this processor, the best last, unless NUMBA_CPU_FEATURES is set."""
-    features = get_host_cpu_features()
-    if config.CPU_FEATURES is not None:
-        features = {name[1:]: name[0] == "+" for name in config.CPU_FEATURES.split(",") if name}
+    """Return the levels that numba compiles for, the best last."""
+    features = features_here()
     needs = {"portable": (), "avx2": ("avx2", "fma"), "avx512": ("avx512bw", "avx512dq", "fma")}
     return tuple(level for level in LEVELS if all(features.get(name) for name in needs[level]))
 

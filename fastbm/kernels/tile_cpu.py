@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from llvmlite.binding import get_process_triple
 from numba import types
 from numba.extending import intrinsic
 
-from fastbm.kernels.llvm_cpu import F32, I8, I32, I64, call, loop, number, splat, transposed
+from fastbm.kernels.llvm_cpu import F32, I8, I32, I64, call, loop, multiply_add, number, splat, transposed
 
 
 class Tile(NamedTuple):
@@ -35,18 +34,11 @@ TILES = {
     "avx512": Tile(np.uint32(0), 14, 2, 16, 16),
 }
 """Sums fill all but a few of the registers, which are sixteen of 4 numbers, sixteen of 8, and thirty-two of 16."""
-ALWAYS_FUSED = ("aarch64", "arm64")
-"""Processors of which all have fused multiply-adds."""
 
 
 def tile_of(level) -> Tile:
     """Return the tile of the level that a numba type stands for."""
     return next(tile for tile in TILES.values() if 8 * tile.level.itemsize == level.bitwidth)
-
-
-def is_fused(tile: Tile) -> bool:
-    """Return whether products are added without being rounded first: by instructions, never by a slow function."""
-    return tile is not TILES["portable"] or get_process_triple().startswith(ALWAYS_FUSED)
 
 
 @intrinsic
@@ -76,9 +68,7 @@ def multiply_tile(
                 for r in range(n_rows):
                     factor = splat(builder, builder.load(_at(builder, left, number(r)), align=4), tile.lanes)
                     some = totals[r * tile.n_vectors : (r + 1) * tile.n_vectors]
-                    new += [
-                        _add_product(builder, tile, *terms) for terms in zip(some, [factor] * len(some), vectors, strict=True)
-                    ]
+                    new += [multiply_add(builder, factor, vector, total) for vector, total in zip(vectors, some, strict=True)]
                 return [_at(builder, left, a_width), _at(builder, right, b_width), _at(builder, there, ahead_width), *new]
 
             totals = [_load(builder, place, tile.lanes) for place in places(start, start_width, n_rows)]
@@ -224,12 +214,6 @@ def _load_some(builder, pointer, lanes, count):
     here = builder.icmp_signed("<", ir.Constant(ir.VectorType(I64, lanes), [*range(lanes)]), splat(builder, count, lanes))
     arguments = [builder.bitcast(pointer, kind.as_pointer()), align, here, ir.Constant(kind, [0.0] * lanes)]
     return call(builder, f"llvm.masked.load.v{lanes}f32.p0", kind, arguments)
-
-
-def _add_product(builder, tile, total, left, right):
-    if is_fused(tile):
-        return call(builder, f"llvm.fma.v{tile.lanes}f32", total.type, [left, right, total])
-    return builder.fadd(total, builder.fmul(left, right))
 
 
 def _prefetch(builder, pointer):
