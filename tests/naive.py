@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from fastbm import chain
+from fastbm.kernels import llvm_cpu
 
 
 def all_states(n_units):
@@ -83,8 +84,9 @@ def ascend(
     gradients = [np.zeros(shape, np.float32) for shape in (weights.shape, *weights.shape)]
     for row, factor, hidden in zip([*data, *chains], factors, means, strict=True):
         visible = np.float32(row) * factor
-        for total, term in zip(gradients, (visible[:, None] * hidden, visible, factor * hidden), strict=True):
-            total += term
+        gradients[0][:] = multiply_add(visible[:, None], hidden, gradients[0])
+        gradients[1] += visible
+        gradients[2] += factor * hidden
     gradient, visible_gradient, hidden_gradient = gradients
     if offsets is not None:
         for offset, rows in zip(offsets, (data, means[: len(data)]), strict=True):
@@ -195,12 +197,28 @@ def pad(array):
     return np.ascontiguousarray(np.pad(array, width))
 
 
-def ordered_product(left, right):
-    """left @ right in float32, terms added one after the other, each product and sum rounded."""
-    total = np.zeros((left.shape[0], right.shape[1]), np.float32)
+def product(left, right, start=0.0):
+    """start + left @ right in float32, terms added one after the other as the kernels on this processor do."""
+    total = np.zeros((left.shape[0], right.shape[1]), np.float32) + np.float32(start)
     for k in range(left.shape[1]):
-        total += left[:, k, None] * right[k]
+        total = multiply_add(left[:, k, None], right[k], total)
     return total
+
+
+def multiply_add(a, b, c):
+    """a b + c of float32 numbers, rounded once where the processor has fused multiply-adds, else twice.
+
+    In float64 the product is exact. A sum that is not is given a last bit of 1, by the neighbour on the side of the exact sum,
+    so that it is no tie between float32 numbers where the exact sum is none.
+    """
+    if not llvm_cpu.is_fused():
+        return c + a * b
+    product, c = np.float64(a) * b, np.float64(c)
+    total = product + c
+    rest = total - product
+    missing = (product - (total - rest)) + (c - rest)
+    is_even = total.view(np.int64) % 2 == 0
+    return np.where((missing != 0) & is_even, np.nextafter(total, np.copysign(np.inf, missing)), total).astype(np.float32)
 
 
 def add_log_ratios(states, couplings, bias, offset, out, *, exponent, before, after):

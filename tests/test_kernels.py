@@ -313,7 +313,7 @@ def test_grey_kernels_equal_the_naive_sums(size, n_rows, density, n_threads):
     logits, means = (np.empty((n_rows, bias.size), np.float32) for _ in range(2))
     kernels.grey_infer(rows, weights, bias, logits, means)
     np.testing.assert_array_equal(means, chain.mean(logits))
-    np.testing.assert_array_equal(logits[:, : size[1]], naive.ordered_product(rows, weights) + bias[: size[1]])
+    np.testing.assert_array_equal(logits[:, : size[1]], naive.product(rows, weights) + bias[: size[1]])
     assert not logits[:, size[1] :].any()
 
     wider = np.full((n_rows, bias.size + 16), -1, np.float32)

@@ -10,7 +10,7 @@ import pytest
 from test_kernels import KEY, SIZES
 
 from fastbm import chain, kernels
-from fastbm.kernels import simd_cpu, tables_cpu, threads_cpu
+from fastbm.kernels import ascent_cpu, simd_cpu, tables_cpu, threads_cpu
 
 phases_way = pytest.mark.parametrize("way", ["portable", "avx512"], indirect=True)
 UNTEMPERED = np.ones(1, np.float32)
@@ -211,6 +211,17 @@ class TestAscend:
             np.testing.assert_equal(learner.gradients, gradients)
             np.testing.assert_equal(learner.offsets, offsets)
             learner.assert_rounded()
+
+    @pytest.mark.parametrize("share", [0.0, 1.0])
+    def test_grey_rows_are_listed_or_multiplied(self, share, n_threads, monkeypatch):
+        """Whichever takes less time: the bits are the same."""
+        monkeypatch.setattr(ascent_cpu, "DENSE", share)
+        learner = Learner((65, 130), 60, 40, grey=True, centered=True)
+        weights, _, *gradients, offsets = learner.expected()
+        learner.ascend()
+        np.testing.assert_array_equal(learner.weights, weights)
+        np.testing.assert_equal(learner.gradients, gradients)
+        np.testing.assert_equal(learner.offsets, offsets)
 
     @pytest.mark.parametrize("flipped", [0, 1])
     def test_centred_it_does_not_matter_which_state_is_called_on(self, flipped):

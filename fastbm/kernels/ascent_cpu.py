@@ -7,6 +7,8 @@ from fastbm import chain
 from fastbm.kernels import rounding_cpu
 from fastbm.kernels.bits_cpu import lowest_one
 from fastbm.kernels.compile_cpu import kernel
+from fastbm.kernels.grey_cpu import is_dense
+from fastbm.kernels.product_cpu import multiply
 from fastbm.kernels.rounding_cpu import TILE, largest_sum, round_one, sums_of, transpose_tile
 from fastbm.kernels.sums_cpu import add_multiples_4, add_multiples_16
 from fastbm.kernels.tables_cpu import NOT_LIVE, coarsen
@@ -16,6 +18,8 @@ COLUMNS, MEANS = 64, 104
 """Columns and rows of the means that are read for thirty-two visible units at a time: they fit into the first cache."""
 FEW_MEANS = 32
 """So few rows fit into it four times as wide."""
+DENSE = 0.25
+"""The part of the numbers of grey rows that are not 0 from which on it takes less time to multiply with them all."""
 COST_OF_A_STEP = 0.5
 """Nanoseconds to change a coupling, to round it and to write it twice."""
 
@@ -29,12 +33,13 @@ def ascend(
     row_sums, column_sums = sums_of(weights.shape)
     pulls = np.empty((len(column_sums), hidden_offset.size), np.float32)
     numbers = [np.float32(value) for value in (2.0**exponent, learning_rate, momentum, l1, l2, offset_rate)]
+    begun = gradient_of(grey, means, factors, weights.shape)
     run_hidden_gradient(hidden_gradient, hidden_offset, means, factors, rows.shape[0] + grey.shape[0], numbers[-1])
     cost = TILE * weights.shape[1] * (COST_OF_A_STEP + COST_OF_A_COUPLING * means.shape[0])
     share_out(
         run_ascend, len(column_sums), cost, weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient,
-        visible_offset, hidden_offset, rows, grey, visible, means, factors, *live, row_sums, column_sums, pulls, *numbers,
-        both or live is NOT_LIVE,
+        visible_offset, hidden_offset, rows, grey, visible, means, factors, begun, *live, row_sums, column_sums, pulls,
+        *numbers, both or live is NOT_LIVE,
     )  # fmt: skip
     if hidden_offset.size:
         pull_down(hidden_gradient, pulls)
@@ -43,6 +48,16 @@ def ascend(
             tables |= {"live": live, "one way": not both}
         return exponent
     return rounding_cpu.round_couplings(weights, to_hidden, to_visible, guess=None)
+
+
+def gradient_of(grey, means, factors, shape):
+    """Return the gradient of grey data, a product of matrices; an empty one where so many are 0 that it is not worth it."""
+    if len(means) <= FEW_MEANS or not is_dense(grey, DENSE):
+        return np.empty((0, 0), np.float32)
+    gradient = np.empty(shape, np.float32)
+    terms = grey * factors[: len(grey), None]
+    multiply(terms, means[: len(grey), : shape[1]], gradient, gradient, None, 0, 0.0, True, False, False)
+    return gradient
 
 
 @kernel
@@ -61,12 +76,13 @@ def run_hidden_gradient(hidden_gradient, hidden_offset, means, factors, n_data, 
 @kernel
 def run_ascend(
     first, last, weights, velocity, to_hidden, to_visible, visible_gradient, hidden_gradient, visible_offset, hidden_offset,
-    rows, grey, visible, means, of_means, coarse, starts, steps, row_sums, column_sums, pulls, scale, learning_rate,
+    rows, grey, visible, means, of_means, begun, coarse, starts, steps, row_sums, column_sums, pulls, scale, learning_rate,
     momentum, l1, l2, offset_rate, both,
 ):  # fmt: skip
     n_visible, n_hidden = weights.shape
     listed, factors = np.empty((TILE, means.shape[0]), np.uint32), np.empty((TILE, means.shape[0]), np.float32)
-    counts, bounds = np.empty(TILE, np.int64), np.zeros((TILE, -(-means.shape[0] // MEANS) + 1), np.int64)
+    counts, done = np.empty(TILE, np.int64), np.zeros(TILE, np.int64)
+    bounds = np.zeros((TILE, -(-means.shape[0] // MEANS) + 1), np.int64)
     width, wide = -(-n_hidden // COLUMNS) * COLUMNS, 0
     if means.shape[0] <= FEW_MEANS:
         wide = width // (4 * COLUMNS) * 4 * COLUMNS
@@ -80,14 +96,21 @@ def run_ascend(
             for unit in range(n_units):
                 mean = factors[unit, : counts[unit]].sum()
                 visible_offset[begin + unit] += offset_rate * (mean - visible_offset[begin + unit])
+        gradient[:] = float32(0)
+        if begun.size:
+            for unit in range(n_units):
+                done[unit] = counts[unit]
+                for k in range(n_hidden):
+                    gradient[unit * width + k] = begun[begin + unit, k]
         list_rows(listed, factors, counts, visible, begin, n_units, means.shape[0] - visible.shape[0], of_means)
         for unit in range(n_units):
             visible_gradient[begin + unit] = factors[unit, : counts[unit]].sum()
-        find_bounds(bounds, listed, counts)
-        gradient[:] = float32(0)
+        find_bounds(bounds, listed, done, counts)
         for column in range(0, wide, 4 * COLUMNS):
             for unit in range(n_units):
-                add_multiples_16(gradient, unit * width + column, means, listed, unit, 0, counts[unit], column, factors)
+                add_multiples_16(
+                    gradient, unit * width + column, means, listed, unit, done[unit], counts[unit], column, factors
+                )
         for column in range(wide, width, COLUMNS):
             for some in range(bounds.shape[1] - 1):  # of the means, which stay in the first cache for all units
                 for unit in range(n_units):
@@ -147,10 +170,10 @@ def pull_down(hidden_gradient, pulls):
 
 
 @njit
-def find_bounds(bounds, listed, counts):
-    """Find where in each unit's list every next MEANS rows of means begin, and where the list ends."""
+def find_bounds(bounds, listed, done, counts):
+    """Find where in what is left of each unit's list every next MEANS rows of means begin, and where the list ends."""
     for unit in range(counts.size):
-        k = 0
+        k = done[unit]
         for some in range(bounds.shape[1]):
             while k < counts[unit] and listed[unit, k] < MEANS * some:
                 k += 1

@@ -1,10 +1,28 @@
 """Pieces of LLVM that the intrinsics of this package are made of."""
 
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features, get_process_triple
+from numba import config
 from numba.core import cgutils
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 F32 = ir.FloatType()
+
+
+ALWAYS_FUSED = ("aarch64", "arm64")
+"""Processors of which all have fused multiply-adds."""
+
+
+def features_here() -> dict[str, bool]:
+    """Return what numba compiles for: this processor's features, unless NUMBA_CPU_FEATURES is set."""
+    if config.CPU_FEATURES is None:
+        return get_host_cpu_features()
+    return {name[1:]: name[0] == "+" for name in config.CPU_FEATURES.split(",") if name}
+
+
+def is_fused() -> bool:
+    """Return whether products are added without being rounded first: by an instruction, never by a slow function."""
+    return bool(features_here().get("fma")) or get_process_triple().startswith(ALWAYS_FUSED)
 
 
 def number(value):
@@ -29,6 +47,13 @@ def call(builder, name, result, arguments):
 
 def sum_of(builder, left, right):
     return (builder.fadd if isinstance(left.type.element, ir.FloatType) else builder.add)(left, right)
+
+
+def multiply_add(builder, left, right, total):
+    """left · right + total of float32 vectors, rounded once where `is_fused`."""
+    if is_fused():
+        return call(builder, f"llvm.fma.v{total.type.count}f32", total.type, [left, right, total])
+    return builder.fadd(total, builder.fmul(left, right))
 
 
 class Memory:
@@ -72,3 +97,16 @@ def loop(builder, first, last, carried, body):
     builder.branch(head)
     builder.position_at_end(after)
     return phis
+
+
+def transposed(builder, rows):
+    """The columns of as many vectors as each has lanes, a power of two."""
+    n = len(rows)
+    for _ in range(n.bit_length() - 1):  # interleaving row i with row i + n / 2, log2(n) times
+        mixed = []
+        for i in range(n // 2):
+            for half in (0, n // 2):
+                lanes = [half + k // 2 + n * (k % 2) for k in range(n)]
+                mixed.append(builder.shuffle_vector(rows[i], rows[i + n // 2], ir.Constant(ir.VectorType(I32, n), lanes)))
+        rows = mixed
+    return rows

@@ -12,15 +12,17 @@ KINDS = {"float16": 2, "uint16": 14, "float32": 0}
 ONE, ZERO = np.ones(1, np.float32), np.zeros(1, np.float32)
 
 
-def multiply(left, right, out, *, transposed: bool = False, add: bool = False) -> None:
-    """out ← left @ right, or leftᵀ @ right, or that added; C-contiguous, `out` float32. No rows to add up give zeros."""
-    n_inner, n_rows, n_columns = (*(left.shape if transposed else left.shape[::-1]), right.shape[1])
-    operation = cublas.CUBLAS_OP_T if transposed else cublas.CUBLAS_OP_N
-    kind = KINDS[left.dtype.name]
+def multiply(
+    left, right, out, *, transposed: bool = False, transposed_right: bool = False, add: bool = False
+) -> None:  # fmt: skip
+    """out ← left @ right, or of the transposes, or that added; C-contiguous, `out` float32. Nothing may be empty."""
+    n_inner, n_rows = left.shape if transposed else left.shape[::-1]
+    n_columns, kind = out.shape[1], KINDS[left.dtype.name]
+    operations = [cublas.CUBLAS_OP_T if each else cublas.CUBLAS_OP_N for each in (transposed_right, transposed)]
     handle = cupy.cuda.device.get_cublas_handle()
     cublas.setPointerMode(handle, cublas.CUBLAS_POINTER_MODE_HOST)
     cublas.gemmEx(  # of the transposes, because cuBLAS counts by columns
-        handle, cublas.CUBLAS_OP_N, operation, n_columns, n_rows, n_inner, ONE.ctypes.data, right.data.ptr, kind, n_columns,
+        handle, *operations, n_columns, n_rows, n_inner, ONE.ctypes.data, right.data.ptr, kind, right.shape[1],
         left.data.ptr, kind, left.shape[1], (ONE if add else ZERO).ctypes.data, out.data.ptr, KINDS["float32"], n_columns,
         cublas.CUBLAS_COMPUTE_32F, cublas.CUBLAS_GEMM_DEFAULT,
     )  # fmt: skip

@@ -7,11 +7,10 @@ best that the processor has, or what the environment variable FASTBM_SIMD names.
 import os
 
 from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
-from numba import config, types
+from numba import types
 from numba.extending import intrinsic
 
-from fastbm.kernels.llvm_cpu import I1, I16, I32, Memory, call, constant, loop, number, splat
+from fastbm.kernels.llvm_cpu import I1, I16, I32, Memory, call, constant, features_here, loop, number, splat
 
 LEVELS = ("portable", "avx2", "avx512")
 

@@ -1,10 +1,9 @@
 """Sums of rows, and a transposition, all in registers, as intrinsics: plain LLVM, which finds instructions on any processor."""
 
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastbm.kernels.llvm_cpu import I32, I64, Memory, loop, number, splat, sum_of
+from fastbm.kernels.llvm_cpu import I64, Memory, loop, multiply_add, number, splat, sum_of, transposed
 
 
 def _add_rows(n_vectors):
@@ -24,7 +23,7 @@ def _add_multiples(n_vectors):
 
     @intrinsic
     def add_multiples(typingctx, sums, at, rows, listed, line, begin, end, column, factors):
-        """As `add_rows` of listed[line], each row first multiplied by factors[line, i]: float32, product and sum rounded."""
+        """As `add_rows` of listed[line], each row times factors[line, i], float32, by ``llvm_cpu.multiply_add``."""
         signature = types.void(sums, types.intp, rows, listed, types.intp, types.intp, types.intp, types.intp, factors)
         return signature, _row_sums(n_vectors, weighted=True)
 
@@ -48,7 +47,7 @@ def _row_sums(n_vectors, weighted):
             terms = [row.load(builder.add(start, offset), 16) for offset in offsets]
             if weighted:
                 factor = splat(builder, factors.load(i), 16)
-                terms = [builder.fmul(factor, term) for term in terms]
+                return [multiply_add(builder, factor, term, total) for total, term in zip(totals, terms, strict=True)]
             return [sum_of(builder, total, term) for total, term in zip(totals, terms, strict=True)]
 
         totals = [out.load(builder.add(at, offset), 16) for offset in offsets]
@@ -61,51 +60,6 @@ def _row_sums(n_vectors, weighted):
 
 add_rows_4, add_rows_8 = _add_rows(4), _add_rows(8)
 add_multiples_1, add_multiples_4, add_multiples_16 = (_add_multiples(n) for n in (1, 4, 16))
-
-
-ROWS_AT_ONCE = 4
-"""Rows of which `add_products` keeps sums in registers."""
-
-
-def _add_products(n_vectors):
-    """Return `add_products` for that many vectors of 16 columns."""
-
-    @intrinsic
-    def add_products(typingctx, sums, at, given, row, rows, column):
-        """sums[row + r, at + k] += Σ_i given[row + r, i] rows[i, column + k] for 0 <= r < ROWS_AT_ONCE, k < 16 n_vectors.
-
-        Terms are added in the order of i; float32, product and sum rounded.
-        """
-        signature = types.void(sums, types.intp, given, types.intp, rows, types.intp)
-
-        def codegen(context, builder, signature, arguments):
-            _, at, _, row, _, column = arguments
-            out, left, right = (Memory(context, builder, signature.args[k], arguments[k]) for k in (0, 2, 4))
-            lines = [builder.add(row, number(r)) for r in range(ROWS_AT_ONCE)]
-            starts = [builder.mul(line, left.width) for line in lines]
-            offsets = [number(16 * k) for k in range(n_vectors)]
-            columns, there = ([builder.add(first, offset) for offset in offsets] for first in (column, at))
-            places = [builder.add(builder.mul(line, out.width), k) for line in lines for k in there]
-
-            def body(i, totals):
-                start, new = builder.mul(i, right.width), []
-                terms = [right.load(builder.add(start, k), 16) for k in columns]
-                for r in range(ROWS_AT_ONCE):
-                    factor = splat(builder, left.load(builder.add(starts[r], i)), 16)
-                    new += [builder.fmul(factor, term) for term in terms]
-                return [builder.fadd(total, term) for total, term in zip(totals, new, strict=True)]
-
-            totals = [out.load(place, 16) for place in places]
-            for total, place in zip(loop(builder, number(0), left.width, totals, body), places, strict=True):
-                out.store(total, place)
-            return context.get_dummy_value()
-
-        return signature, codegen
-
-    return add_products
-
-
-add_products_1, add_products_4 = _add_products(1), _add_products(4)
 
 
 @intrinsic
@@ -121,15 +75,8 @@ def transpose_16(typingctx, source, row, column, target):
             return builder.add(builder.mul(i, memory.width), k)
 
         rows = [taken.load(place(taken, builder.add(row, number(i)), column), 16) for i in range(16)]
-        for _ in range(4):  # interleaving row i with row i + 8, four times, is a transposition
-            mixed = []
-            for i in range(8):
-                for half in (0, 8):
-                    lanes = [half + k // 2 + 16 * (k % 2) for k in range(16)]
-                    mixed.append(builder.shuffle_vector(rows[i], rows[i + 8], ir.Constant(ir.VectorType(I32, 16), lanes)))
-            rows = mixed
-        for k in range(16):
-            given.store(rows[k], place(given, builder.add(column, number(k)), row))
+        for k, line in enumerate(transposed(builder, rows)):
+            given.store(line, place(given, builder.add(column, number(k)), row))
         return context.get_dummy_value()
 
     return signature, codegen

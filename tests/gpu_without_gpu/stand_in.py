@@ -23,13 +23,13 @@ def at(address: int, dtype, shape) -> np.ndarray:
 def gemm_ex(
     handle, trans_a, trans_b, m, n, k, alpha, a, a_type, lda, b, b_type, ldb, beta, c, c_type, ldc, compute, algorithm
 ):  # fmt: skip
-    """C ← α A B + β C by columns, or with Bᵀ, summed in floats, as cublasGemmEx does; anything else is refused."""
-    if (handle, trans_a, b_type, c_type, compute) != (1, 0, a_type, FLOAT, COMPUTE_FLOAT) or trans_b not in (0, 1):
+    """C ← α A B + β C by columns, or with Aᵀ or Bᵀ, summed in floats, as cublasGemmEx does; anything else is refused."""
+    if (handle, b_type, c_type, compute) != (1, a_type, FLOAT, COMPUTE_FLOAT) or not {trans_a, trans_b} <= {0, 1}:
         raise ValueError("a product of another kind than fastbm needs")
-    if lda < m or ldb < (n if trans_b else k) or ldc < m or min(m, n, k) < 1:
+    if lda < (k if trans_a else m) or ldb < (n if trans_b else k) or ldc < m or min(m, n, k) < 1:
         raise ValueError(f"leading dimensions {lda}, {ldb}, {ldc} of a product of {m}x{k} and {k}x{n}")
     left = floats_at(b, b_type, (k, ldb))[:, :n].T if trans_b else floats_at(b, b_type, (n, ldb))[:, :k]
-    right = floats_at(a, a_type, (k, lda))[:, :m]
+    right = floats_at(a, a_type, (m, lda))[:, :k].T if trans_a else floats_at(a, a_type, (k, lda))[:, :m]
     out, (factor,), (kept,) = at(c, np.float32, (n, ldc))[:, :m], at(alpha, np.float32, 1), at(beta, np.float32, 1)
     product = factor * (left @ right)
     out[:] = product + kept * out if kept else product  # with β = 0, C need not hold numbers
