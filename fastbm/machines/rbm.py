@@ -193,7 +193,8 @@ def advance(
     """
     visible, hidden, start = chains
     home, n_visible = home_of(visible), machine.to_hidden.shape[0]
-    sweep, of_labels, numbers = kernels.gibbs, (), {"exponent": machine.exponent, "key": key, "first_chain": first_chain}
+    sweep: Any = kernels.gibbs
+    of_labels, numbers = (), {"exponent": machine.exponent, "key": key, "first_chain": first_chain}
     if n_labels:
         loose, visible_free = labels_apart(visible_free, n_visible, n_labels, home)
         sweep, of_labels, numbers["n_labels"] = kernels.gibbs_with_labels, (loose,), n_labels

@@ -41,12 +41,11 @@ def _last_sweep(state: State, rows: Rows, key, known=None):
     """Sweep the chains once; return the state, and the hidden means of the data and of the chains."""
     machine, exact, chains = state.machine, state.exact, state.chains
     means = state.space.means[: len(rows) + len(chains.visible)]
-    n_known = 0 if known is None else len(rows)
-    if n_known:
+    n_known = len(rows.grey) if known is None else len(rows)
+    if known is not None:
         means[:n_known, : known.shape[1]] = known
-    elif len(rows.grey):
+    elif n_known:
         rbm.grey_infer(machine, exact, rows.grey, means, means)
-    n_known = n_known or len(rows.grey)
     (n_visible, n_hidden), home = machine.weights.shape, home_of(machine.weights)
     if state.n_labels:
         rbm.draw_labels(exact, chains, rbm.all_loose(home), state.n_labels, key=key, beta=rbm.untempered(home))
