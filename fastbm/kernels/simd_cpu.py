@@ -15,13 +15,6 @@ from fastbm.kernels.llvm_cpu import I1, I16, I32, Memory, call, constant, featur
 LEVELS = ("portable", "avx2", "avx512")
 
 
-def features_here() -> dict[str, bool]:
-    """Return the features that numba compiles for: those of this processor, unless NUMBA_CPU_FEATURES is set."""
-    if config.CPU_FEATURES is None:
-        return get_host_cpu_features()
-    return {name[1:]: name[0] == "+" for name in config.CPU_FEATURES.split(",") if name}
-
-
 def levels_here() -> tuple[str, ...]:
     """Return the levels that numba compiles for, the best last."""
     features = features_here()
