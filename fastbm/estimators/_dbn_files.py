@@ -36,7 +36,7 @@ class DBNFiles(DBNTraining):
         ValueError
             When a schedule is a function, which a file without code cannot hold.
         """
-        dbn.rounded(self._machine_on(self.device_))  # what cannot be sampled could not be loaded: the error is better now
+        dbn.rounded(dbn.moved(self._machine_on(self.device_), _floats))  # what cannot be sampled could not be loaded
         arrays, of_top = self.top_._to_file()
         arrays = {f"top.{name}": array for name, array in arrays.items()}
         for name in ARRAYS:
