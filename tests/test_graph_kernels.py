@@ -8,7 +8,7 @@ import pytest
 from numba import njit
 
 from fastbm import chain, kernels
-from fastbm.kernels import chains_cpu, flips_cpu, graph_cpu, levels_cpu, limits_cpu, pulls_cpu, runs_cpu, simd_cpu
+from fastbm.kernels import chains_cpu, flips_cpu, graph_cpu, levels_cpu, limits_cpu, llvm_cpu, pulls_cpu, runs_cpu, simd_cpu
 
 KEY = (np.uint32(0x243F6A88), np.uint32(0x85A308D3))
 NUMBERS = {"exponent": graphs.EXPONENT, "key": KEY, "first_chain": 0, "start": 0, "stop": 3}
@@ -93,7 +93,7 @@ class TestGraph:
             ("avx512vbmi", "avx2", False),
         ):
             monkeypatch.setattr(simd_cpu, "LEVEL", level)
-            monkeypatch.setattr(simd_cpu, "get_host_cpu_features", lambda name=name: features | {name: True})
+            monkeypatch.setattr(llvm_cpu, "get_host_cpu_features", lambda name=name: features | {name: True})
             assert pulls_cpu.is_possible() == possible
 
     @pytest.mark.parametrize("graph_way", ["pulls", "flips"], indirect=True)

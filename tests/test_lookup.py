@@ -16,7 +16,7 @@ from numba import njit
 from test_kernels import KEY, assert_same_chain
 
 from fastbm import chain, kernels
-from fastbm.kernels import cost_cpu, gibbs_cpu, lookup_cpu, phases_cpu, rough_cpu, simd_cpu, tables_cpu, threads_cpu
+from fastbm.kernels import cost_cpu, gibbs_cpu, llvm_cpu, lookup_cpu, phases_cpu, rough_cpu, simd_cpu, tables_cpu, threads_cpu
 from fastbm.kernels.rough_cpu import ROUGHNESS, SLACK
 from fastbm.kernels.tables_cpu import LARGEST_ERROR, WORDS_A_PART, n_words
 from fastbm.machines import rbm
@@ -558,7 +558,7 @@ class TestEnvironmentVariable:
             assert word in done.stderr.splitlines()[-1]
 
     def test_a_level_that_this_processor_has_not_is_an_error(self, monkeypatch):
-        monkeypatch.setattr(simd_cpu, "get_host_cpu_features", lambda: {"avx2": True, "fma": True})
+        monkeypatch.setattr(llvm_cpu, "get_host_cpu_features", lambda: {"avx2": True, "fma": True})
         monkeypatch.setenv("FASTBM_SIMD", "avx512")
         with pytest.raises(ValueError, match="FASTBM_SIMD must be one of portable, avx2 on this processor, got 'avx512'"):
             simd_cpu._chosen()
@@ -578,7 +578,7 @@ class TestEnvironmentVariable:
     )
     def test_levels_of_processors(self, features, levels, monkeypatch):
         """16-bit lookups and the rough draw need more than the first AVX-512."""
-        monkeypatch.setattr(simd_cpu, "get_host_cpu_features", lambda: features)
+        monkeypatch.setattr(llvm_cpu, "get_host_cpu_features", lambda: features)
         assert simd_cpu.levels_here() == levels
 
     @pytest.mark.parametrize("script", ["SAMPLING", pytest.param("TRAINING", marks=pytest.mark.slow)])
