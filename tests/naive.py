@@ -71,20 +71,24 @@ def pseudo_likelihood(weights, visible_bias, hidden_bias, X):
 
 def ascend(
     weights, velocity, data, chains, means, offsets=None, factors=None, *, learning_rate, momentum=0.0, l1=0.0, l2=0.0,
-    offset_rate=0.0,
+    offset_rate=0.0, fused=False,
 ):  # fmt: skip
     """A step of the weights up the gradient, row after row, in float32: new weights, velocity, and gradients of the biases.
 
     `data` and `chains` are rows, a number a unit; `means` the hidden probabilities of both; `velocity` may be None, and so may
     the `offsets` of visible and of hidden units, which change in place; `factors` are what rows count, all alike when None.
+    With `fused`, products of the data are added as `product` does.
     """
     learning_rate, momentum, l1, l2, offset_rate = map(np.float32, (learning_rate, momentum, l1, l2, offset_rate))
     if factors is None:
         factors = np.float32([1 / len(data)] * len(data) + [-1 / len(chains)] * len(chains))
     gradients = [np.zeros(shape, np.float32) for shape in (weights.shape, *weights.shape)]
-    for row, factor, hidden in zip([*data, *chains], factors, means, strict=True):
+    for k, (row, factor, hidden) in enumerate(zip([*data, *chains], factors, means, strict=True)):
         visible = np.float32(row) * factor
-        gradients[0][:] = multiply_add(visible[:, None], hidden, gradients[0])
+        if fused and k < len(data):
+            gradients[0][:] = multiply_add(visible[:, None], hidden, gradients[0])
+        else:
+            gradients[0] += visible[:, None] * hidden
         gradients[1] += visible
         gradients[2] += factor * hidden
     gradient, visible_gradient, hidden_gradient = gradients

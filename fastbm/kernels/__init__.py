@@ -266,11 +266,12 @@ def ascend(
     There may be no chains, `visible` of no rows: then this is the step of a directed layer whose targets less its means are
     `means`; and `to_visible` may be of shape (0, 0).
 
-    Means are summed in the order of their rows, each times its state and its factor, by multiply-adds as in `product`: that is
-    the gradient G of the weights. The gradients a and b of the biases are the mean states of the data less those of the chains.
-    Where there are offsets μ, `visible_offset` (n_visible,), and λ, `hidden_offset` (n_hidden,) float32, not of size 0,
-    the gradients are centred: the offsets first move to the mean states of the data by the fraction `offset_rate`; then G ← G -
-    μ bᵀ - a λᵀ, a ← a - G λ, b ← b - Gᵀ μ.
+    Means are summed in the order of their rows, each times its state and its factor: that is the gradient G of the weights.
+    Terms are rounded before they are added, but those of grey data of which few numbers are 0 are added as by `product`. The
+    gradients a and b of the biases are the mean states of the data less those of the chains. Where there are offsets μ,
+    `visible_offset` (n_visible,), and λ, `hidden_offset` (n_hidden,) float32, not of size 0, the gradients are centred: the
+    offsets first move to the mean states of the data by the fraction `offset_rate`; then G ← G - μ bᵀ - a λᵀ, a ← a - G λ,
+    b ← b - Gᵀ μ.
 
     Then velocity ← momentum · velocity + learning_rate · (G - l2 · w - l1 · sign(w)), and w ← w + velocity. Twin:
     ``naive.ascend`` in the tests. Cost: a row of means for each unit that is on, in the data and in the chains, or a

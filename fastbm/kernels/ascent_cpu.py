@@ -33,7 +33,9 @@ def ascend(
     row_sums, column_sums = sums_of(weights.shape)
     pulls = np.empty((len(column_sums), hidden_offset.size), np.float32)
     numbers = [np.float32(value) for value in (2.0**exponent, learning_rate, momentum, l1, l2, offset_rate)]
-    begun = gradient_of(grey, means, factors, weights.shape)
+    begun = np.empty((0, 0), np.float32)
+    if multiplies(grey, means):
+        begun = gradient_of(grey, means, factors, weights.shape)
     run_hidden_gradient(hidden_gradient, hidden_offset, means, factors, rows.shape[0] + grey.shape[0], numbers[-1])
     cost = TILE * weights.shape[1] * (COST_OF_A_STEP + COST_OF_A_COUPLING * means.shape[0])
     share_out(
@@ -50,12 +52,14 @@ def ascend(
     return rounding_cpu.round_couplings(weights, to_hidden, to_visible, guess=None)
 
 
+def multiplies(grey, means) -> bool:
+    """Return whether to multiply grey rows with their means, rather than to list those of their numbers that are not 0."""
+    return len(grey) > 0 and len(means) > FEW_MEANS and is_dense(grey, DENSE)
+
+
 def gradient_of(grey, means, factors, shape):
-    """Return the gradient of grey data, a product of matrices; an empty one where so many are 0 that it is not worth it."""
-    if len(means) <= FEW_MEANS or not is_dense(grey, DENSE):
-        return np.empty((0, 0), np.float32)
-    gradient = np.empty(shape, np.float32)
-    terms = grey * factors[: len(grey), None]
+    """Return what grey data add to the gradient of weights of this shape."""
+    gradient, terms = np.empty(shape, np.float32), grey * factors[: len(grey), None]
     multiply(terms, means[: len(grey), : shape[1]], gradient, gradient, None, 0, 0.0, True, False, False)
     return gradient
 

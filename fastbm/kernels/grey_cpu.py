@@ -10,7 +10,7 @@ from numba import float32, int32, int64, njit
 from fastbm.kernels.compile_cpu import kernel
 from fastbm.kernels.draw_cpu import write_means
 from fastbm.kernels.product_cpu import SIGMOID, multiply
-from fastbm.kernels.sums_cpu import add_multiples_1, add_multiples_4, add_multiples_16
+from fastbm.kernels.sums_cpu import fuse_multiples_1, fuse_multiples_4, fuse_multiples_16
 from fastbm.kernels.threads_cpu import COST_OF_A_COUPLING, share_out, worth
 
 RUNS_A_THREAD = 2
@@ -84,13 +84,13 @@ def add_multiples(sums, weights, rest, listed, factors, count):
     """sums += Σ_k factors[k] · weights[listed[k]], in the order of k."""
     n_columns, column = weights.shape[1], 0
     while column + 256 <= n_columns:
-        add_multiples_16(sums, column, weights, listed, 0, 0, count, column, factors)
+        fuse_multiples_16(sums, column, weights, listed, 0, 0, count, column, factors)
         column += 256
     while column + 64 <= n_columns:
-        add_multiples_4(sums, column, weights, listed, 0, 0, count, column, factors)
+        fuse_multiples_4(sums, column, weights, listed, 0, 0, count, column, factors)
         column += 64
     while column + 16 <= n_columns:
-        add_multiples_1(sums, column, weights, listed, 0, 0, count, column, factors)
+        fuse_multiples_1(sums, column, weights, listed, 0, 0, count, column, factors)
         column += 16
     if column < n_columns:
-        add_multiples_1(sums, column, rest, listed, 0, 0, count, 0, factors)
+        fuse_multiples_1(sums, column, rest, listed, 0, 0, count, 0, factors)

@@ -53,6 +53,11 @@ def multiply_add(builder, left, right, total):
     """left · right + total of float32 vectors, rounded once where `is_fused`."""
     if is_fused():
         return call(builder, f"llvm.fma.v{total.type.count}f32", total.type, [left, right, total])
+    return multiply_then_add(builder, left, right, total)
+
+
+def multiply_then_add(builder, left, right, total):
+    """left · right + total of float32 vectors, rounded twice."""
     return builder.fadd(total, builder.fmul(left, right))
 
 
