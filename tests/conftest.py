@@ -108,6 +108,7 @@ def force(monkeypatch, way: str) -> None:
         monkeypatch.setattr(
             phases_cpu, "makes_tables", lambda n_chains, n_sources, level: way == "avx512" and n_sources <= 4096
         )
+        monkeypatch.setattr(phases_cpu, "tables_pay", lambda *arguments: True)
 
 
 @pytest.fixture(scope="session")

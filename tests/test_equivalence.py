@@ -89,6 +89,20 @@ def test_every_way_to_sweep_gives_the_same_fit_and_samples(algorithm, way, digit
         np.testing.assert_array_equal(samples, forced.sample(100, n_steps=30, beta=np.linspace(0, 2, 100)))
 
 
+@pytest.mark.parametrize("n_steps", [1, 2])
+def test_tables_may_come_and_go_between_updates(n_steps, digits, monkeypatch):
+    """As they do where more or fewer units are on; with one sweep an update they stay, for they save couplings."""
+    if "avx512" not in simd_cpu.levels_here():
+        pytest.skip("avx512: this processor has it not")
+    X, seen = digits[0][:200], []
+    parameters = {"batch_size": 50, "n_iter": 2, "n_gibbs_steps": n_steps, "random_state": 0}
+    monkeypatch.setattr(phases_cpu, "tables_pay", lambda *arguments: seen.append(arguments) or len(seen) % 3 == 0)
+    changing = BernoulliRBM(33, **parameters).fit(X)
+    assert len(seen) == (7 if n_steps > 1 else 0)
+    monkeypatch.setattr(phases_cpu, "makes_tables", lambda *arguments: False)
+    assert_same_fit(changing, BernoulliRBM(33, **parameters).fit(X))
+
+
 @pytest.mark.parametrize("grey", [False, True])
 def test_float32_and_float64_give_the_same_draws(digits, grey):
     X = digits[0][:200] * (np.float32(0.75) if grey else 1)

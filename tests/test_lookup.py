@@ -513,6 +513,12 @@ class TestCostModel:
         """Outside tests that force a way."""
         assert gibbs_cpu.looks_up is cost_cpu.looks_up
         assert phases_cpu.makes_tables is cost_cpu.makes_tables
+        assert phases_cpu.tables_pay is cost_cpu.tables_pay
+
+    def test_tables_for_one_use_pay_where_many_units_are_on(self):
+        assert cost_cpu.tables_pay(0.25, 500)
+        assert not cost_cpu.tables_pay(0.1, 500)
+        assert not cost_cpu.tables_pay(0.25, 2000)
 
 
 # -------------------------------------------------------------------------------------------- the environment variable

@@ -262,7 +262,7 @@ def ascend(
     Written: `weights` (n_visible, n_hidden) float32; `velocity`, of the same shape, or (0, 0) where there is no momentum;
     `to_hidden` and `to_visible`, as by `round_couplings`, where `exponent` is tried first, but `to_visible` only if `both`, or
     if `phases` will look at it; `visible_gradient` (n_visible,) and `hidden_gradient` (n_hidden,) float32, the gradients of the
-    biases. `tables` is emptied, but for what the next `phases` needs, and a note "one way" when `to_visible` was left out.
+    biases. `tables` is emptied, but for what the next `phases` needs, and a note "one way": whether `to_visible` was left out.
     There may be no chains, `visible` of no rows: then this is the step of a directed layer whose targets less its means are
     `means`; and `to_visible` may be of shape (0, 0).
 

@@ -46,8 +46,9 @@ def ascend(
     if hidden_offset.size:
         pull_down(hidden_gradient, pulls)
     if chain.is_right(exponent, largest_sum(row_sums, column_sums), weights.shape):
+        tables["one way"] = live is not NOT_LIVE and not both
         if live is not NOT_LIVE:
-            tables |= {"live": live, "one way": not both}
+            tables["live"] = live
         return exponent
     return rounding_cpu.round_couplings(weights, to_hidden, to_visible, guess=None)
 

@@ -22,8 +22,10 @@ COST_OF_A_TABLE_BYTE = 0.02
 """Nanoseconds to bring a byte of the tables into the first cache, once a sweep and slab."""
 CHAINS_WORTH_A_TABLE = 40
 """Chains for which it is worth making a table that is used once."""
-MOST_SOURCES = 640
+MOST_SOURCES = 4096
 """Units that coarse couplings of 16 bits in all are fine enough for."""
+SHARE_OF_A_SOURCE = 3.3e-4
+"""The part of the units that must be on for tables for one use to pay, for each of them."""
 LARGEST_TABLES = 2**31
 """Bytes that tables may take."""
 
@@ -42,6 +44,15 @@ def looks_up(sizes, n_chains: int, n_updates: int, n_threads: int, level: str, *
 def makes_tables(n_chains: int, n_sources: int, level: str) -> bool:
     """Return whether to make tables in registers, for one use, rather than to sum the couplings of the units that are on."""
     return level == "avx512" and n_chains >= CHAINS_WORTH_A_TABLE and n_sources <= MOST_SOURCES
+
+
+def tables_pay(share_on: float, n_sources: int) -> bool:
+    """Return whether tables for one use take less time than sums over the units that are on, this part of them.
+
+    Sums take time in proportion to that part, tables to the number of sources: a hundred chains are even at 0.2 of 500, 0.35 of
+    1,000 and 0.55 of 2,000.
+    """
+    return share_on > SHARE_OF_A_SOURCE * n_sources
 
 
 def cost_of_following(sizes, flipping: float = FLIPPING) -> float:

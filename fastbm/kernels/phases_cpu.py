@@ -4,9 +4,9 @@ import numpy as np
 from numba import float32, int32, njit, uint64
 
 from fastbm.kernels import simd_cpu
-from fastbm.kernels.bits_cpu import lowest_one
+from fastbm.kernels.bits_cpu import count_ones, lowest_one
 from fastbm.kernels.compile_cpu import kernel
-from fastbm.kernels.cost_cpu import makes_tables
+from fastbm.kernels.cost_cpu import makes_tables, tables_pay
 from fastbm.kernels.draw_cpu import draw, fill_random_words, store_states, write_logits, write_means
 from fastbm.kernels.lookup_cpu import LARGEST_SLAB, draw_layer
 from fastbm.kernels.rough_cpu import write_bounds
@@ -20,10 +20,14 @@ def phases(
     rows, visible, hidden, means, to_hidden, to_visible, visible_bias, hidden_bias, visible_free, hidden_free, tables,
     *, exponent, key, update,
 ):  # fmt: skip
-    n_rows, n_chains, size = rows.shape[0], visible.shape[0], to_hidden.size
+    n_rows, n_chains, n_hidden, size = rows.shape[0], visible.shape[0], to_visible.shape[0], to_hidden.size
     live = NOT_LIVE
-    if "live" in tables or makes_tables(n_chains, to_visible.shape[0], simd_cpu.LEVEL):
-        live = tables["live"] = tables.get("live") or build_live(to_hidden, to_visible.shape[0])
+    if makes_tables(n_chains, n_hidden, simd_cpu.LEVEL) and (
+        tables.get("one way", True) or tables_pay(count_on(hidden) / (n_chains * n_hidden), n_hidden)
+    ):  # with tables, whoever sweeps but once an update need not have the couplings to the visible units
+        live = tables["live"] = tables.get("live") or build_live(to_hidden, n_hidden)
+    else:
+        tables.pop("live", None)
     of_a_row = COST_OF_A_COUPLING * size
     of_a_chain = 2 * of_a_row + COST_OF_A_DRAW * (visible_bias.size + hidden_bias.size)
     cost = n_rows * of_a_row + n_chains * of_a_chain
@@ -33,6 +37,16 @@ def phases(
         run_phases, n_items, cost / n_items, n_items, n_parts, rows, visible, hidden, means, to_hidden, to_visible,
         visible_bias, hidden_bias, visible_free, hidden_free, *live, np.float32(2.0**-exponent), key[0], key[1], update, run=1,
     )  # fmt: skip
+
+
+@kernel
+def count_on(states):
+    """The number of units that are on, in all rows."""
+    total = uint64(0)
+    for row in range(states.shape[0]):
+        for word in range(states.shape[1]):
+            total += count_ones(states[row, word])
+    return total
 
 
 @kernel
