@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
@@ -13,6 +13,7 @@ from fastbm import chain
 from fastbm.chain import Purpose
 from fastbm.device import adopt, home_of, namespace, to_device, using
 from fastbm.estimators import _validation
+from fastbm.estimators._dbn_parameters import DBNParameters
 from fastbm.evaluation import log_partition
 from fastbm.evaluation.partition import LogPartition
 from fastbm.machines import dbn
@@ -26,7 +27,7 @@ ARRAYS = "coefs_", "intercepts_", "generative_coefs_", "generative_intercepts_"
 """Lists with an array for each directed layer, the lowest first."""
 
 
-class FittedDBN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class FittedDBN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBNParameters):
     """Fitted attributes, which may have been set by hand; public ones are documented by the estimator.
 
     The machine on top is an estimator of its own, of the class `_top_class`: what can be left to it, is.
@@ -48,24 +49,11 @@ class FittedDBN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     _updates: int  # up–down updates made
     _velocity: Any  # last steps of the recognition and of the generative layers, or None
 
-    # constructor parameters
-    hidden_layer_sizes: Any
-    batch_size: int
-    random_state: Any
-    verbose: int
-    up_down_n_iter: int
-    up_down_learning_rate: float
-    top_learning_rate: float | None
-    up_down_learning_rate_schedule: Any
-    up_down_momentum: float
-    up_down_l2: float
-    top_algorithm: str
-    n_top_gibbs_steps: int
-    n_top_gibbs_steps_schedule: Any
-    shuffle: bool
-    callbacks: Any
-    warm_start: bool
-    device: str
+    def __sklearn_tags__(self):
+        tags: Any = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
 
     @property
     def n_layers_(self) -> int:

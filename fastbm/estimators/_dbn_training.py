@@ -115,8 +115,7 @@ class DBNTraining(DBNSampling):
                 f"[{type(self).__name__}] Iteration {record['iteration']}, {name} = {measured:.4f}, "
                 f"time = {record['seconds']:.2f}s"
             )
-        answers = [callback(network, dict(record)) for callback in callbacks]
-        return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
+        return _monitoring.says_stop(callbacks, network, record)
 
     def _measured(self, rows, numbers) -> float:
         """Return the mean squared error of the reconstruction of rows."""

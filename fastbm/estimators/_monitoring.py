@@ -73,8 +73,13 @@ class Monitor:
         if not self.callbacks:
             return False
         machine = self.estimator._snapshot(state, self.fitted)
-        answers = [callback(machine, dict(record)) for callback in self.callbacks]
-        return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
+        return says_stop(self.callbacks, machine, record)
+
+
+def says_stop(callbacks, machine, record) -> bool:
+    """Call callbacks, each with a record of its own; return whether one of them said True."""
+    answers = [callback(machine, dict(record)) for callback in callbacks]
+    return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
 
 
 def check_callbacks(callbacks) -> tuple:

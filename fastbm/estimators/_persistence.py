@@ -17,6 +17,20 @@ FORMAT = 1
 LONGEST_HEADER = 100_000_000
 
 
+def restored(estimator_class, path):
+    """Return the estimator of a file that `write` wrote; ValueError where the content is not that of one.
+
+    What the class makes of arrays and header is ``_from_file(arrays, header)``.
+    """
+    arrays, header = read(path, estimator_class.__name__)
+    try:
+        return estimator_class._from_file(arrays, header)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ValueError(
+            f"{path} was tampered with: its content is not that of a {estimator_class.__name__} ({error})"
+        ) from error
+
+
 def write(path, kind: str, arrays: dict[str, np.ndarray], header: dict) -> None:
     """Write arrays and a JSON header for an estimator of class `kind`; an older file stays whole until this one is."""
     path = Path(os.path.realpath(path))

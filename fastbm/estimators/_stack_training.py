@@ -109,8 +109,7 @@ class StackTraining(FittedStack):
             machine.callbacks = None
             above = [layer for layer in layers[number + 1 :] if hasattr(layer, "components_")]
             stack = copy(self)._set_fitted([*layers[:number], machine, *above], features)
-            answers = [callback(stack, {"layer": number, **record}) for callback in callbacks]
-            return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
+            return _monitoring.says_stop(callbacks, stack, {"layer": number, **record})
 
         return report
 

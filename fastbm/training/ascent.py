@@ -191,21 +191,25 @@ def step(
 
 
 def row_factors(n_rows: int, n_means: int, weights: np.ndarray | None, home: str):
-    """Return the factors of the rows and of the chains, not to be written to, and what a step is multiplied by."""
+    """Return the factors of the rows and of the chains, if any, not to be written to, and what a step is multiplied by."""
     total = 0.0 if weights is None else float(weights.sum(dtype=np.float64))
     share = 1.0 if weights is None else total / n_rows
     if weights is None or total == 0:
         return _even_factors(n_rows, n_means, home), share
-    factors = np.full(n_means, -1 / (n_means - n_rows), np.float32)
+    factors = _factors_of_chains(n_rows, n_means)
     factors[:n_rows] = weights / total
     return to_device(factors, home), share
 
 
 @lru_cache(maxsize=16)
 def _even_factors(n_rows: int, n_means: int, home: str):
-    factors = np.full(n_means, -1 / (n_means - n_rows), np.float32)
+    factors = _factors_of_chains(n_rows, n_means)
     factors[:n_rows] = 1 / n_rows
     return to_device(factors, home)
+
+
+def _factors_of_chains(n_rows: int, n_means: int) -> np.ndarray:
+    return np.full(n_means, -1 / max(n_means - n_rows, 1), np.float32)
 
 
 def pull_to_target(means, factors, activity, target, cost):

@@ -15,7 +15,6 @@ References
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -170,12 +169,12 @@ def learn(learner: Learner, given: Rows, target: Rows, *, learning_rate, momentu
     The delta rule of logistic units: x (y - p)ᵀ for the weights, y - p for the biases, with p the means given the rows x.
     """
     (layer, couplings, bias, exponent), velocity = learner
-    xp, home = namespace(bias), home_of(bias)
+    xp = namespace(bias)
     velocity = velocity or optimizers.init(layer, momentum)
     last: tuple = velocity or (xp.empty((0, 0), np.float32), xp.empty(0, np.float32))
     _, errors = directed.infer(learner.exact, given)
     _subtract(target, errors, layer.bias.size)
-    factors, share = _factors(len(given), weights, home)
+    factors, share = ascent.row_factors(len(given), len(given), weights, home_of(bias))
     of_given, of_target, none = (xp.empty(size, np.float32) for size in (*layer.weights.shape, 0))
     ascent_of = {"learning_rate": learning_rate * share, "momentum": momentum}
     exponent = kernels.ascend(
@@ -193,16 +192,3 @@ def _subtract(target: Rows, means, n_units: int) -> None:
         means *= -1.0
     else:
         kernels.subtract_means(target.states, means, n_units=n_units)
-
-
-def _factors(n_rows: int, weights, home: str):
-    """Return what each row counts, 1 in all, and what a step is multiplied by."""
-    if weights is None or not weights.any():
-        return _even_factors(n_rows, home), 1.0 if weights is None else 0.0
-    total = float(weights.sum(dtype=np.float64))
-    return to_device((weights / total).astype(np.float32), home), total / n_rows
-
-
-@lru_cache(maxsize=16)
-def _even_factors(n_rows: int, home: str):
-    return to_device(np.full(n_rows, 1 / n_rows, np.float32), home)
