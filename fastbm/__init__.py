@@ -5,7 +5,9 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOMES = {
+    "GAN": "fastbm.estimators",
     "BernoulliRBM": "fastbm.estimators",
+    "BiGAN": "fastbm.estimators",
     "BoltzmannMachine": "fastbm.estimators",
     "DeepBeliefClassifier": "fastbm.estimators",
     "DeepBeliefNetwork": "fastbm.estimators",
@@ -18,7 +20,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "GAN",
     "BernoulliRBM",
+    "BiGAN",
     "BoltzmannMachine",
     "DeepBeliefClassifier",
     "DeepBeliefNetwork",

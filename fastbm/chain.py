@@ -57,6 +57,8 @@ class Purpose(IntEnum):
     TOP = 42
     RECOGNITION = 43
     GENERATION = 44
+    POPULATION = 50
+    SCORING = 51
 
 
 # --------------------------------------------------------------------------------------------------- packed states

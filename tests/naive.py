@@ -246,3 +246,79 @@ def distribution(couplings, bias, beta=1.0, given=None):
     if given is not None:
         minus_energy[(states != given)[:, ~np.isnan(given)].any(axis=1)] = -np.inf
     return states, np.exp(minus_energy - log_sum_exp(minus_energy))
+
+
+# -------------------------------------------------------------------------------------------------------- networks
+
+
+def maxout(x, n_units):
+    """The largest piece of each unit, and its number."""
+    y, chosen = np.zeros((len(x), n_units), x.dtype), np.zeros((len(x), n_units), int)
+    for row in range(len(x)):
+        for unit in range(n_units):
+            pieces = [x[row, column] for column in range(unit, x.shape[1], n_units)]
+            chosen[row, unit] = pieces.index(max(pieces))
+            y[row, unit] = max(pieces)
+    return y, chosen
+
+
+def maxout_backward(gradient, chosen, n_pieces):
+    """Gradient of the pieces, and its sums over rows."""
+    n_units = gradient.shape[1]
+    out = np.zeros((len(gradient), n_pieces * n_units))
+    for row in range(len(gradient)):
+        for unit in range(n_units):
+            out[row, chosen[row, unit] * n_units + unit] = gradient[row, unit]
+    return out, out.sum(axis=0)
+
+
+def batch_norm(x, gain, offset, n_groups, epsilon):
+    """Normalised rows and outputs before the activation, each group of rows by its moments."""
+    normal = np.concatenate([(g - g.mean(axis=0)) / np.sqrt(g.var(axis=0) + epsilon) for g in np.split(x, n_groups)])
+    return normal, gain * normal + offset
+
+
+def batch_norm_backward(gradient, x, gain, n_groups, epsilon):
+    """Gradient of the inputs by the full Jacobian of each unit, and those of gain and offset."""
+    out, size = np.zeros_like(x), len(x) // n_groups
+    for begin in range(0, len(x), size):
+        for unit in range(x.shape[1]):
+            column, g = x[begin : begin + size, unit], gradient[begin : begin + size, unit]
+            deviation = np.sqrt(column.var() + epsilon)
+            normal = (column - column.mean()) / deviation
+            jacobian = (np.eye(size) - 1 / size - np.outer(normal, normal) / size) / deviation
+            out[begin : begin + size, unit] = gain[unit] * jacobian @ g
+    return out, (gradient * batch_norm(x, 1, 0, n_groups, epsilon)[0]).sum(axis=0), gradient.sum(axis=0)
+
+
+def adam(parameters, gradients, first, second, *, rate, beta_1, beta_2, scale, epsilon, l2, n_decayed):
+    """A step of Adam, one parameter after the other: new parameters and moments."""
+    new = [], [], []
+    for k, (p, g, m, v) in enumerate(zip(parameters, gradients, first, second, strict=True)):
+        g = g + (l2 * p if k < n_decayed else 0)
+        m, v = beta_1 * m + (1 - beta_1) * g, beta_2 * v + (1 - beta_2) * g * g
+        for out, value in zip(new, (p - rate * m / (scale * np.sqrt(v) + epsilon), m, v), strict=True):
+            out.append(value)
+    return [np.array(each) for each in new]
+
+
+def descend(parameters, gradients, velocity, *, rate, momentum, l2, n_decayed):
+    """A step with momentum: new parameters and velocity."""
+    decayed = np.arange(len(parameters)) < n_decayed
+    velocity = momentum * velocity - rate * (gradients + l2 * decayed * parameters)
+    return parameters + velocity, velocity
+
+
+def draw_latent(n_rows, n_units, *, normal, key, first_row, update, block):
+    """Latents by the counters of the chain."""
+    rows = first_row + np.arange(n_rows)
+    words = chain.random_words(-(-n_units // 4) * 4, rows, update, block, key)
+    uniform = (2 * (words.view(np.int32) >> 8).astype(np.float64) + 1) * 2.0**-24
+    return (chain.normals(words) if normal else uniform.astype(np.float32))[:, :n_units]
+
+
+def drop(x, *, rate, key, first_row, update, block):
+    """Rows with units left out."""
+    rows = first_row + np.arange(len(x))
+    words = chain.random_words(-(-x.shape[1] // 4) * 4, rows, update, block, key)[:, : x.shape[1]]
+    return np.where(words >= rate * 2.0**32, x / np.float32(1 - rate), 0)

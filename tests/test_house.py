@@ -198,12 +198,16 @@ def is_kernel(function: ast.FunctionDef | None) -> bool:
 # ------------------------------------------------------------------------------------------------------- contracts
 
 
+CONTRACTS = ("fastbm.kernels", "fastbm.kernels.networks")
+
+
 def find_broken_contracts(sources):
-    """Public functions of ``fastbm.kernels`` and their versions differ in the names, kinds or defaults of parameters."""
+    """Public functions of the modules of contracts and their versions differ in the names, kinds or defaults of parameters."""
     modules = [module for module in sources if fnmatch(module, CPU) or fnmatch(module, GPU)]
     versions = [(module, functions_of(sources[module])) for module in modules]
     faults = []
-    for name, contract in functions_of(sources["fastbm.kernels"]).items():
+    contracts = {name: parameters for module in CONTRACTS for name, parameters in functions_of(sources.get(module, "")).items()}
+    for name, contract in contracts.items():
         found = {module: functions[name] for module, functions in versions if name in functions}
         if not any(fnmatch(module, CPU) for module in found):
             faults.append(f"{name} has no CPU version")
@@ -252,6 +256,7 @@ def test_the_library_is_what_is_read(sources):
     assert {"fastbm", "fastbm.chain", "fastbm.kernels", "fastbm.kernels.gibbs_cpu", "fastbm.estimators.rbm"} <= sources.keys()
     assert "fastbm.chain" in house_imports(sources)["fastbm.machines.rbm"]
     assert {"gibbs", "phases", "ascend"} <= functions_of(sources["fastbm.kernels"]).keys()
+    assert {"activate", "batch_norm", "adam"} <= functions_of(sources["fastbm.kernels.networks"]).keys()
 
 
 KERNEL = "@kernel\ndef run(first, last): pass\ndef f(a): share_out(run, 1, 1)\n"

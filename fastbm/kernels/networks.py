@@ -1,0 +1,124 @@
+"""Contracts of the kernels of layered networks, and their dispatch, as in ``fastbm.kernels``.
+
+All arrays are float32 and C-contiguous, rows of a minibatch by units; ``fastbm.nn`` has the same as formulas, for arrays of
+other types and of other libraries. `activation` is "identity", "relu", "leaky_relu", "tanh" or "sigmoid"; `slope` is that of
+the leaky one below 0. Derivatives are taken from outputs. NaN goes through all of them, so that it is seen in the loss.
+"""
+
+from __future__ import annotations
+
+from fastbm.kernels import _for
+
+ACTIVATIONS = ("identity", "relu", "leaky_relu", "tanh", "sigmoid")
+"""What may follow a product; kernels know them by their numbers."""
+
+
+def activate(y, bias, *, activation, slope):
+    """y ← f(y + bias), in place; `y` (n_rows, n_units), `bias` (n_units,) or (0,) where there is none.
+
+    Reference: ``fastbm.nn.activations``; tanh and sigmoid by the exponential of the chain, absolute error 2e-7. Cost: one pass.
+    """
+    _for(y, "activation").activate(y, bias, activation=activation, slope=slope)
+
+
+def activate_backward(gradient, y, bias_gradient, *, activation, slope):
+    """gradient ← gradient · f'(x), in place, with f' from the outputs y = f(x); its sums over rows go to `bias_gradient`.
+
+    `bias_gradient` (n_units,), or (0,) where it is not wanted. Rows are added in their order. Reference:
+    ``fastbm.nn.activations``. Cost: one pass over both.
+    """
+    _for(y, "activation").activate_backward(gradient, y, bias_gradient, activation=activation, slope=slope)
+
+
+def maxout(x, y, chosen):
+    """y[r, u] ← the largest x[r, k n_units + u] over the pieces k; `chosen` (n_rows, n_units) uint8 gets its k, the first.
+
+    `x` (n_rows, n_pieces n_units), `y` (n_rows, n_units). Twin: ``naive.maxout`` in the tests. Cost: one pass over `x`.
+    """
+    _for(y, "maxout").maxout(x, y, chosen)
+
+
+def maxout_backward(gradient, chosen, out, bias_gradient):
+    """Write the gradient of the inputs of `maxout`: that of the output where its piece was chosen, 0 elsewhere.
+
+    `gradient` and `chosen` (n_rows, n_units), `out` (n_rows, n_pieces n_units); `bias_gradient` (n_pieces n_units,) gets the
+    sums over rows, or is (0,) where they are not wanted. Twin: ``naive.maxout_backward`` in the tests.
+    """
+    _for(out, "maxout").maxout_backward(gradient, chosen, out, bias_gradient)
+
+
+def batch_norm(x, gain, offset, normal, inverse, y, *, epsilon, activation, slope):
+    """normal ← (x - mean) inverse and y ← f(gain · normal + offset), with inverse ← 1 / √(variance + epsilon).
+
+    `x`, `normal` and `y` (n_rows, n_units); `gain` and `offset` (n_units,). Mean and variance are those of a group of rows:
+    `inverse` (n_groups, n_units) says of how many equal groups, one after the other. `normal` may be `x`. Twin:
+    ``naive.batch_norm`` in the tests. Cost: four passes, of some columns at a time, which stay in the cache.
+    """
+    _for(y, "batch_norm").batch_norm(
+        x, gain, offset, normal, inverse, y, epsilon=epsilon, activation=activation, slope=slope
+    )  # fmt: skip
+
+
+def batch_norm_backward(gradient, y, normal, inverse, gain, gain_gradient, offset_gradient, *, activation, slope):
+    """gradient ← the gradient of the inputs of `batch_norm`, given that of its outputs `y`, in place.
+
+    With g = gradient · f', and means over a group: gain · inverse · (g - mean(g) - normal · mean(g · normal)). Sums of
+    g · normal and of g over all rows go to `gain_gradient` and `offset_gradient` (n_units,), or (0,) where they are not wanted.
+    Twin: ``naive.batch_norm_backward`` in the tests.
+    """
+    _for(y, "batch_norm").batch_norm_backward(
+        gradient, y, normal, inverse, gain, gain_gradient, offset_gradient, activation=activation, slope=slope
+    )  # fmt: skip
+
+
+def adam(parameters, gradients, first, second, *, rate, beta_1, beta_2, scale, epsilon, l2, n_decayed):
+    """One step of Adam, all in one pass; every array is flat, and of one size.
+
+    g = gradient + l2 · parameter, where l2 counts for the first `n_decayed` parameters only; first ← first + (1 - beta_1)
+    (g - first); second ← beta_2 second + (1 - beta_2) g²; parameter ← parameter - rate · first / (scale · √second + epsilon).
+    Corrections of the bias are in `rate` and `scale`. Numbers below 1e-37 in the moments become 0, as denormal ones are slow.
+    Twin: ``naive.adam`` in the tests.
+    """
+    _for(parameters, "descent").adam(
+        parameters, gradients, first, second, rate=rate, beta_1=beta_1, beta_2=beta_2, scale=scale, epsilon=epsilon, l2=l2,
+        n_decayed=n_decayed,
+    )  # fmt: skip
+
+
+def descend(parameters, gradients, velocity, *, rate, momentum, l2, n_decayed):
+    """velocity ← momentum · velocity - rate · g, parameter ← parameter + velocity, in one pass, with g as in `adam`.
+
+    Twin: ``naive.descend`` in the tests.
+    """
+    _for(parameters, "descent").descend(
+        parameters, gradients, velocity, rate=rate, momentum=momentum, l2=l2, n_decayed=n_decayed
+    )  # fmt: skip
+
+
+def logistic_loss(logits, gradient, figures, *, target, weight):
+    """Write the mean cross-entropy of logits with one target, the mean of σ(logits), and the gradient of the former.
+
+    The loss of a logit x is max(x, 0) - target · x + log(1 + e^-|x|), its gradient (1 - target) σ(x) - target σ(-x),
+    precise at both ends; both are multiplied by `weight`, and divided by the number of logits. `logits` and `gradient` (n,),
+    `figures` (2,): the loss, and mean σ(x).
+    Reference: ``fastbm.nn.losses``. On the GPU nothing is waited for.
+    """
+    _for(logits, "loss").logistic_loss(logits, gradient, figures, target=target, weight=weight)
+
+
+def draw_latent(z, *, normal, key, first_row, update, block):
+    """Draw latents: standard normal numbers, or, unless `normal`, uniform ones between -1 and 1, both ends left out.
+
+    `z` (n_rows, n_units). Counters used: (unit // 4, row, update, block). A uniform number is (2 i + 1) 2^-24, i being the 24
+    upper bits of the word as an integer with a sign; normal ones are ``fastbm.chain.normals``. Bit for bit the same everywhere;
+    twin: ``naive.draw_latent`` in the tests.
+    """
+    _for(z, "latent").draw_latent(z, normal=normal, key=key, first_row=first_row, update=update, block=block)
+
+
+def drop(x, y, *, rate, key, first_row, update, block):
+    """y ← x / (1 - rate) where the random word of a unit is at least rate · 2^32, and 0 elsewhere; `y` may be `x`.
+
+    `x` and `y` (n_rows, n_units); counters as in `draw_latent`. It is its own backward. Twin: ``naive.drop`` in the tests.
+    """
+    _for(x, "latent").drop(x, y, rate=rate, key=key, first_row=first_row, update=update, block=block)

@@ -1,0 +1,75 @@
+"""Maxout layers: each unit is the largest of some linear pieces [1]_.
+
+References
+----------
+.. [1] Goodfellow, Warde-Farley, Mirza, Courville & Bengio, "Maxout networks", ICML 2013.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fastbm.device import namespace
+from fastbm.kernels import networks
+from fastbm.nn.activations import activate, is_compiled
+from fastbm.nn.dense import below
+from fastbm.nn.products import product
+from fastbm.nn.workspace import Run
+
+MOST_PIECES = 256
+"""Pieces of a unit that can be told apart by a byte."""
+
+
+class Maxout(NamedTuple):
+    """y_u = max_k (x W + b)_ku; piece k of unit u is column k n_outputs + u of the weights."""
+
+    n_inputs: int
+    n_outputs: int
+    n_pieces: int = 5
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the parameters."""
+        width = self.n_pieces * self.n_outputs
+        return {"weights": (self.n_inputs, width), "bias": (width,)}
+
+    def forward(self, own, x, run: Run, at: int, out=None):
+        """Return y and backward, as ``Dense.forward`` does."""
+        n_rows, width = x.shape[0], self.n_pieces * self.n_outputs
+        y = run.space.rows((at, "y"), n_rows, self.n_outputs) if out is None else out
+        pieces = run.space.rows((at, "pieces"), n_rows, width)
+        chosen = run.space.rows((at, "chosen"), n_rows, self.n_outputs, run.space.xp.uint8)
+        product(x, own["weights"], pieces)
+        activate(pieces, own["bias"], "identity", 0.0)
+        choose(pieces, y, chosen)
+
+        def backward(gradient, wanted, rows):
+            bias_gradient = wanted["bias"] if wanted else run.space.nothing
+            choose_backward(gradient, chosen, pieces, bias_gradient)  # the pieces are not needed any more
+            if wanted:
+                product(x, pieces, wanted["weights"], transpose_left=True)
+            return None if rows is None else below(pieces, own["weights"], rows, run, at)
+
+        return y, backward
+
+
+def choose(pieces, y, chosen) -> None:
+    """Write the largest of the pieces of each unit to `y`, and its number to `chosen`."""
+    if is_compiled(y):
+        networks.maxout(pieces, y, chosen)
+        return
+    xp, apart = namespace(y), namespace(y).reshape(pieces, (y.shape[0], -1, y.shape[1]))
+    y[...] = xp.max(apart, axis=1)
+    chosen[...] = xp.astype(xp.argmax(apart, axis=1), xp.uint8)
+
+
+def choose_backward(gradient, chosen, out, bias_gradient) -> None:
+    """Write the gradient of the pieces to `out`, and its sums over rows to `bias_gradient`, if it is not of size 0."""
+    if is_compiled(out):
+        networks.maxout_backward(gradient, chosen, out, bias_gradient)
+        return
+    xp, n_units = namespace(out), gradient.shape[1]
+    for piece in range(out.shape[1] // n_units):
+        out[:, piece * n_units : (piece + 1) * n_units] = xp.where(chosen == piece, gradient, 0 * gradient)
+    if bias_gradient.size:
+        bias_gradient[...] = xp.sum(out, axis=0)

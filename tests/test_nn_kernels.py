@@ -1,0 +1,175 @@
+"""Kernels of layered networks against their twins and formulas: on the CPU, and on the GPU or as built for the host."""
+
+from __future__ import annotations
+
+import naive
+import numpy as np
+import pytest
+
+from fastbm import chain
+from fastbm.kernels import networks
+from fastbm.nn import activations
+from fastbm.nn.losses import logistic_loss
+
+KEY = chain.stream_key(3, chain.Purpose.TRAINING)
+SIZES = [(1, 1), (7, 33), (12, 300)]
+CLOSE = {"rtol": 1e-5, "atol": 1e-6}
+
+
+@pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
+def xp(request, always_threads):
+    """NumPy, on as many threads as there are, and CuPy or its stand-in."""
+    return request.getfixturevalue("gpu") if request.param == "gpu" else np
+
+
+def back(array):
+    return array.get() if hasattr(array, "get") else array
+
+
+def numbers(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("activation", networks.ACTIVATIONS)
+@pytest.mark.parametrize("size", SIZES)
+def test_activations(xp, size, activation):
+    x, bias, gradient = 3 * numbers(0, *size), numbers(1, size[1]), numbers(2, *size)
+    y = xp.asarray(x.copy())
+    networks.activate(y, xp.asarray(bias), activation=activation, slope=0.2)
+    exact = activations.function((x + bias).astype(float), activation, 0.2)
+    np.testing.assert_allclose(back(y), exact, **CLOSE)
+    given, sums = xp.asarray(gradient.copy()), xp.asarray(bias.copy())
+    networks.activate_backward(given, y, sums, activation=activation, slope=0.2)
+    expected = gradient * activations.derivative(back(y).astype(float), activation, 0.2)
+    np.testing.assert_allclose(back(given), expected, **CLOSE)
+    np.testing.assert_allclose(back(sums), expected.sum(axis=0), rtol=1e-4, atol=1e-5)
+    nothing = xp.zeros(0, np.float32)
+    again, other = xp.asarray(x.copy()), xp.asarray(gradient.copy())
+    networks.activate(again, nothing, activation=activation, slope=0.2)
+    networks.activate_backward(other, y, nothing, activation=activation, slope=0.2)
+    np.testing.assert_allclose(back(again), activations.function(x.astype(float), activation, 0.2), **CLOSE)
+    np.testing.assert_array_equal(back(other), back(given))
+
+
+@pytest.mark.parametrize("activation", networks.ACTIVATIONS)
+def test_extreme_inputs(xp, activation):
+    x = np.float32([[0.0, -0.0, 1e-30, -1e-30, 100.0, -100.0, 1e30, -1e30, np.nan]])
+    y = xp.asarray(x.copy())
+    networks.activate(y, xp.zeros(0, np.float32), activation=activation, slope=0.2)
+    with np.errstate(over="ignore"):
+        np.testing.assert_allclose(back(y), activations.function(x.astype(float), activation, 0.2), **CLOSE)
+
+
+@pytest.mark.parametrize("n_pieces", [2, 5])
+@pytest.mark.parametrize("size", SIZES)
+def test_maxout(xp, size, n_pieces):
+    x, gradient = numbers(0, size[0], n_pieces * size[1]), numbers(1, *size)
+    x[0, :: size[1]] = 1.0  # the first of equals is chosen
+    y, chosen = xp.empty(size, np.float32), xp.empty(size, np.uint8)
+    networks.maxout(xp.asarray(x), y, chosen)
+    expected = naive.maxout(x, size[1])
+    np.testing.assert_array_equal(back(y), expected[0])
+    np.testing.assert_array_equal(back(chosen), expected[1])
+    out, sums = xp.empty(x.shape, np.float32), xp.empty(x.shape[1], np.float32)
+    networks.maxout_backward(xp.asarray(gradient), chosen, out, sums)
+    expected = naive.maxout_backward(gradient, expected[1], n_pieces)
+    np.testing.assert_array_equal(back(out), expected[0])
+    np.testing.assert_allclose(back(sums), expected[1], rtol=1e-5, atol=1e-5)
+    again = xp.empty(x.shape, np.float32)
+    networks.maxout_backward(xp.asarray(gradient), chosen, again, sums[:0])
+    np.testing.assert_array_equal(back(again), back(out))
+
+
+@pytest.mark.parametrize("activation", ["identity", "relu", "tanh"])
+@pytest.mark.parametrize(("size", "n_groups"), [((1, 1), 1), ((7, 33), 1), ((12, 300), 2)])
+def test_batch_norm(xp, size, n_groups, activation):
+    x, gain, offset, gradient = 2 + 3 * numbers(0, *size), numbers(1, size[1]), numbers(2, size[1]), numbers(3, *size)
+    here = [xp.asarray(each) for each in (x, gain, offset)]
+    normal, y, inverse = xp.empty(size, np.float32), xp.empty(size, np.float32), xp.empty((n_groups, size[1]), np.float32)
+    how = {"activation": activation, "slope": 0.2}
+    networks.batch_norm(*here, normal, inverse, y, epsilon=1e-5, **how)
+    exact = naive.batch_norm(x.astype(float), gain, offset, n_groups, 1e-5)
+    np.testing.assert_allclose(back(normal), exact[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(back(y), activations.function(exact[1], activation, 0.2), rtol=1e-4, atol=1e-5)
+    slopes = activations.derivative(back(y).astype(float), activation, 0.2)
+    expected = naive.batch_norm_backward(gradient * slopes, x.astype(float), gain, n_groups, 1e-5)
+    given, *sums = xp.asarray(gradient.copy()), *(xp.empty(size[1], np.float32) for _ in range(2))
+    networks.batch_norm_backward(given, y, normal, inverse, here[1], *sums, **how)
+    for got, value in zip((given, *sums), expected, strict=True):
+        np.testing.assert_allclose(back(got), value, rtol=1e-3, atol=1e-4)
+    again = xp.asarray(gradient.copy())
+    networks.batch_norm_backward(again, y, normal, inverse, here[1], sums[0][:0], sums[1][:0], **how)
+    np.testing.assert_array_equal(back(again), back(given))
+
+
+@pytest.mark.parametrize("size", [1, 33, 5000])
+def test_steps(xp, size):
+    p, g, m = (numbers(seed, size) for seed in range(3))
+    v = numbers(3, size) ** 2
+    g[size // 2], m[size // 2], v[size // 2] = 0.0, 1e-38, 1e-38  # what would become denormal is 0
+    how = {"rate": 0.01, "l2": 0.1, "n_decayed": size // 3}
+    more = {"beta_1": 0.5, "beta_2": 0.9, "scale": 1.5, "epsilon": 1e-8}
+    here = [xp.asarray(each.copy()) for each in (p, g, m, v)]
+    networks.adam(*here, **how, **more)
+    for got, value in zip(
+        (here[0], *here[2:]), naive.adam(*(x.astype(float) for x in (p, g, m, v)), **how, **more), strict=True
+    ):
+        np.testing.assert_allclose(back(got), value, **CLOSE)
+    assert size < 2 or (back(here[2])[size // 2], back(here[3])[size // 2]) == (0.0, 0.0)
+    here = [xp.asarray(each.copy()) for each in (p, g, m)]
+    networks.descend(*here, momentum=0.5, **how)
+    for got, value in zip((here[0], here[2]), naive.descend(p, g, m, momentum=0.5, **how), strict=True):
+        np.testing.assert_allclose(back(got), value, **CLOSE)
+
+
+@pytest.mark.parametrize("target", [0.0, 1.0, 0.9])
+def test_losses(xp, target):
+    """Precise at both ends, where probabilities round to 0 and 1."""
+    logits = np.float32([0.0, -1.5, 3.0, 80.0, -80.0, 25.0, -25.0, *numbers(0, 200)])
+    gradient, figures = xp.empty(logits.size, np.float32), xp.empty(2, np.float32)
+    networks.logistic_loss(xp.asarray(logits), gradient, figures, target=target, weight=-2.0)
+    exact = logits.astype(np.longdouble)
+    on, off = 1 / (1 + np.exp(-exact)), 1 / (1 + np.exp(exact))
+    loss = -target * np.log(on) - (1 - target) * np.log(off)
+    np.testing.assert_allclose(back(gradient), -2 * ((1 - target) * on - target * off) / logits.size, rtol=1e-5)
+    np.testing.assert_allclose(back(figures), [-2 * loss.mean(), on.mean()], rtol=1e-5)
+    formula = np.empty((logits.size, 1)), np.empty(2)
+    logistic_loss(logits.astype(float)[:, None], *formula, target=target, weight=-2.0)
+    np.testing.assert_allclose(back(gradient), formula[0][:, 0], rtol=1e-5)
+    np.testing.assert_allclose(back(figures), formula[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("normal", [False, True])
+@pytest.mark.parametrize("size", [(1, 1), (5, 33), (3, 100)])
+def test_latents_and_masks_are_the_chains(xp, size, normal):
+    counters = {"key": KEY, "first_row": 2**32 - 2, "update": 7, "block": 1}
+    z = xp.empty(size, np.float32)
+    networks.draw_latent(z, normal=normal, **counters)
+    np.testing.assert_array_equal(back(z), naive.draw_latent(*size, normal=normal, **counters))
+    x = numbers(0, *size)
+    for rate in (0.0, 0.3, 0.5):
+        y = xp.empty(size, np.float32)
+        networks.drop(xp.asarray(x), y, rate=rate, **counters)
+        np.testing.assert_allclose(back(y), naive.drop(x, rate=rate, **counters), rtol=1e-6)
+
+
+def test_results_do_not_depend_on_threads(n_threads):
+    x, gain, gradient = numbers(0, 40, 700), numbers(1, 700), numbers(2, 40, 700)
+    sums = np.empty(700, np.float32)
+    networks.activate_backward(gradient, x, sums, activation="tanh", slope=0.0)
+    y, normal, inverse = np.empty_like(x), np.empty_like(x), np.empty((2, 700), np.float32)
+    networks.batch_norm(x, gain, gain, normal, inverse, y, epsilon=1e-5, activation="relu", slope=0.0)
+    digest = [float(np.abs(each).sum(dtype=np.float64)) for each in (sums, y, inverse)]
+    assert digest == DIGESTS.setdefault("first", digest)
+
+
+DIGESTS: dict[str, list[float]] = {}
+
+
+def test_uniform_latents_are_uniform():
+    """Moments within four standard errors, and nothing at or beyond the ends."""
+    z = np.empty((5000, 40), np.float32)
+    networks.draw_latent(z, normal=False, key=KEY, first_row=0, update=0, block=0)
+    assert np.abs(z).max() < 1
+    assert abs(z.mean()) < 4 / np.sqrt(3 * z.size)
+    assert abs((z.astype(float) ** 2).mean() - 1 / 3) < 4 * np.sqrt(4 / 45 / z.size)
