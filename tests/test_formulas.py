@@ -11,7 +11,9 @@ from fastbm.device import namespace
 from fastbm.machines import gaussian_rbm, labels, rbm
 from fastbm.machines.gaussian_rbm import GaussianRBM
 from fastbm.machines.rbm import RBM
-from fastbm.training import optimizers
+from fastbm.nn.losses import logistic_loss
+from fastbm.nn.workspace import Run, Workspace
+from fastbm.training import descent, optimizers
 from fastbm.units import bernoulli, softmax
 
 
@@ -84,6 +86,33 @@ def test_labels(xp, arrays, formula):
     got = formula(RBM(*map(xp.asarray, machine)), xp.asarray(v), 2)
     assert namespace(got) is xp
     np.testing.assert_allclose(back(got), formula(machine, v, 2), rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["generator", "discriminator", "discriminator of pairs"])
+def test_networks(xp, kind):
+    """In float64, which no kernel takes: forward, loss, backward, and a step of either optimizer."""
+    from test_nn_layers import LAYERS, Case
+
+    results = []
+    for module in (np, xp):
+        case = Case(LAYERS[kind])
+        network = case.network = type(case.network)(
+            case.network.layers, *map(module.asarray, (case.network.parameters, case.network.statistics))
+        )
+        x, side, of_side = map(module.asarray, (case.x, case.side, case.of_side))
+        run = Run(Workspace(network.parameters), n_groups=2, key=case.run.key, update=3, side=side, side_gradient=of_side)
+        y, backward = network.forward(x, run)
+        gradient, figures = module.zeros(y.shape), module.zeros(2)
+        logistic_loss(y, gradient, figures, target=1.0)
+        below = backward(gradient, True, slice(None))
+        results.append([back(array).copy() for array in (y, figures, below, network.gradients, of_side)])
+        for rule in (descent.Adam(), descent.Momentum(0.5)):
+            moments = rule.step(network, rule.init(network), learning_rate=0.01, l2=0.1)
+            assert moments.steps == 1
+            results[-1].append(back(network.parameters).copy())
+        results[-1].append(back(network.evaluate(x, side)))
+    for got, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_energies(xp, arrays):

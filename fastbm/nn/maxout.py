@@ -58,9 +58,12 @@ def choose(pieces, y, chosen) -> None:
     if is_compiled(y):
         networks.maxout(pieces, y, chosen)
         return
-    xp, apart = namespace(y), namespace(y).reshape(pieces, (y.shape[0], -1, y.shape[1]))
-    y[...] = xp.max(apart, axis=1)
-    chosen[...] = xp.astype(xp.argmax(apart, axis=1), xp.uint8)
+    n_units, chosen[...] = y.shape[1], 0
+    y[...] = pieces[:, :n_units]
+    for piece in range(1, pieces.shape[1] // n_units):
+        values = pieces[:, piece * n_units : (piece + 1) * n_units]
+        chosen[values > y] = piece
+        y[...] = namespace(y).where(values > y, values, y)
 
 
 def choose_backward(gradient, chosen, out, bias_gradient) -> None:
