@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -21,6 +22,10 @@ from fastbm.units import bernoulli
 
 PARZEN_SAMPLES, PARZEN_HELD_OUT = 10_000, 500
 """Samples that a Parzen window stands on, and more of them that its size is chosen by."""
+
+
+_last_windows: WeakKeyDictionary[Network, tuple] = WeakKeyDictionary()
+"""What each generator was last scored with: the question, its parameters then, samples, and the size of the window."""
 
 
 class FittedAdversary(BaseEstimator):
@@ -47,8 +52,13 @@ class FittedAdversary(BaseEstimator):
     device: str
 
     def _machine(self) -> Any:
+        """Return the networks, where they live."""
         check_is_fitted(self, "generator_")
         return self._kind(*(getattr(self, name) for name in self._networks))
+
+    def _running(self) -> Any:
+        """Return the networks on the device that computes, copied there where they live elsewhere."""
+        return self._kind(*(network.to(self.device_) for network in self._machine()))
 
     def _set_fitted(self, state: State, *, seed, n_iter, features, device, home, history):
         """Set all fitted attributes from a training state."""
@@ -57,8 +67,9 @@ class FittedAdversary(BaseEstimator):
         for name, value in features.items():
             setattr(self, name, value)
         for name, network in zip(self._networks, state.machine, strict=True):
-            setattr(self, name, network)
-        self._moments, self._updates, self._seed, self._home = state.moments, state.updates, seed, home
+            setattr(self, name, network.to(home))
+        self._moments, self._updates = moved_moments(state.moments, home), state.updates
+        self._seed, self._home = seed, home
         self.n_iter_, self.device_, self.history_ = n_iter, device, list(history)
         return self
 
@@ -107,7 +118,7 @@ class FittedAdversary(BaseEstimator):
         ValueError
             When latents have another shape, or are not finite.
         """
-        generator = self._machine().generator
+        generator = self._running().generator
         if z is None:
             n_samples = _validation.check_count(n_samples, "n_samples", 1)
             key = chain.stream_key(_validation.resolve_seed(random_state), Purpose.SAMPLING)
@@ -117,9 +128,9 @@ class FittedAdversary(BaseEstimator):
         with using(self.device_):
             return to_device(generator.evaluate(z), self._home)
 
-    def _latents(self, n_samples: int, key, generator: Network | None = None):
-        """Return latents, where a generator is, the fitted one when None."""
-        home = home_of((generator or self.generator_).parameters)
+    def _latents(self, n_samples: int, key, home: str | None = None):
+        """Return latents on a device, that which computes when None."""
+        home = home or self.device_
         with using(home):
             z = module_of(home).empty((n_samples, int(self.latent_dim)), dtype=np.float32)
             draw_latent(z, self.prior, key=key)
@@ -168,13 +179,23 @@ class FittedAdversary(BaseEstimator):
         X, _, _ = self._check_rows(X)
         n_samples = _validation.check_count(n_samples, "n_samples", 1)
         seed = self._seed if random_state is None else _validation.resolve_seed(random_state)
+        samples, best = self._window(n_samples, seed, sigma)
+        return parzen_log_likelihood(samples, to_host(X), best)
+
+    def _window(self, n_samples: int, seed: int, sigma):
+        """Return samples and the size of the window on them; those of the last call where nothing has changed since."""
+        generator, asked = self.generator_, (n_samples, seed, sigma)
+        last = _last_windows.get(generator)
+        parameters = to_host(generator.parameters)
+        if last is not None and last[0] == asked and np.array_equal(last[1], parameters):
+            return last[2:]
         key = chain.stream_key(seed, Purpose.SCORING)
         with using(self.device_):
             n_drawn = n_samples + (PARZEN_HELD_OUT if sigma is None else 0)
-            samples = to_host(self._machine().generator.evaluate(self._latents(n_drawn, key)))
-        if sigma is None:
-            sigma = choose_sigma(samples[:n_samples], samples[n_samples:])
-        return parzen_log_likelihood(samples[:n_samples], to_host(X), sigma)
+            samples = to_host(self._running().generator.evaluate(self._latents(n_drawn, key)))
+        best = choose_sigma(samples[:n_samples], samples[n_samples:]) if sigma is None else sigma
+        _last_windows[generator] = asked, parameters.copy(), samples[:n_samples], best
+        return samples[:n_samples], best
 
     def score(self, X, y=None):
         """Return the mean of `score_samples`.

@@ -66,8 +66,10 @@ class BiGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialFiles)
     learning_rate_schedule : {"constant", "linear", "inverse"} or callable, default="constant"
         What the learning rate is multiplied by when a fraction t of a call of `fit` is done: 1; 1 - t; 1 / (1 + 9 t); or a
         function of t. `partial_fit` uses its value at 0.
-    beta_1, beta_2 : float in [0, 1), default=0.5, 0.999
-        How slowly Adam's means of gradients, and of their squares, forget.
+    beta_1 : float in [0, 1), default=0.5
+        How slowly Adam's mean of gradients forgets.
+    beta_2 : float in [0, 1), default=0.999
+        How slowly Adam's mean of their squares forgets.
     momentum : float in [0, 1), default=0.5
         Fraction of the last step that "sgd" adds to each.
     l2 : float, default=0.0
@@ -110,7 +112,7 @@ class BiGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialFiles)
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, when `X` had them.
     device_ : str
-        The device that was used, where the networks live.
+        The device that was used, and computes samples too. The networks live where `X` did.
 
     Notes
     -----
@@ -261,7 +263,7 @@ class BiGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialFiles)
         """
         rows, home, dtype = self._check_rows(X)
         with using(self.device_):
-            return to_device(self.encoder_.evaluate(rows), home).astype(dtype, copy=False)
+            return to_device(self._running().encoder.evaluate(rows), home).astype(dtype, copy=False)
 
     def inverse_transform(self, Z):
         """Return G(z), the rows of latents.
@@ -277,7 +279,7 @@ class BiGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialFiles)
         self._machine()
         z = self._check_latents(Z, "Z")
         with using(self.device_):
-            return to_device(self.generator_.evaluate(z), home_of(Z))
+            return to_device(self._running().generator.evaluate(z), home_of(Z))
 
     def reconstruct(self, X):
         """Return G(E(x)).
@@ -293,8 +295,8 @@ class BiGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialFiles)
         """
         rows, home, dtype = self._check_rows(X)
         with using(self.device_):
-            again = self.generator_.evaluate(self.encoder_.evaluate(rows))
-            return to_device(again, home).astype(dtype, copy=False)
+            machine = self._running()
+            return to_device(machine.generator.evaluate(machine.encoder.evaluate(rows)), home).astype(dtype, copy=False)
 
     def discriminate(self, X, Z=None):
         """Return D(x, z), the probability that the discriminator gives pairs of being the data's.
@@ -316,10 +318,11 @@ class BiGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialFiles)
         """
         rows, home, dtype = self._check_rows(X)
         with using(self.device_):
-            z = self.encoder_.evaluate(rows) if Z is None else self._check_latents(Z, "Z")
+            machine = self._running()
+            z = machine.encoder.evaluate(rows) if Z is None else self._check_latents(Z, "Z")
             if len(z) != len(rows):
                 raise ValueError(f"Z has {len(z)} rows for the {len(rows)} of X")
-            return probabilities(self.discriminator_.evaluate(rows, z), home).astype(dtype, copy=False)
+            return probabilities(machine.discriminator.evaluate(rows, z), home).astype(dtype, copy=False)
 
     @property
     def _n_features_out(self) -> int:
@@ -343,7 +346,7 @@ class BiGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialFiles)
 
     def _estimate(self, machine, rows, key) -> None:
         """Estimate the moments of batch normalisation: of the generator by latents, of the encoder by rows, then by pairs."""
-        z, rows = self._latents(POPULATION, key, machine.generator), rows.astype(np.float32)
+        z, rows = self._latents(POPULATION, key, home_of(machine.generator.parameters)), rows.astype(np.float32)
         machine.generator.estimate(lambda: ((z[part], None) for part in chunks(len(z))))
         machine.encoder.estimate(lambda: ((rows[part], None) for part in chunks(len(rows))))
         if machine.discriminator.has_batch_norm:

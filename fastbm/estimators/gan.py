@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval
 
-from fastbm.device import namespace, using
+from fastbm.device import home_of, namespace, using
 from fastbm.estimators._adversarial_files import AdversarialFiles
 from fastbm.estimators._adversarial_fitted import probabilities
 from fastbm.estimators._adversarial_training import CONSTRAINTS, POPULATION, chunks
@@ -68,8 +68,10 @@ class GAN(AdversarialFiles):
     learning_rate_schedule : {"constant", "linear", "inverse"} or callable, default="constant"
         What learning rates are multiplied by when a fraction t of a call of `fit` is done: 1; 1 - t; 1 / (1 + 9 t); or a
         function of t. `partial_fit` uses its value at 0.
-    beta_1, beta_2 : float in [0, 1), default=0.5, 0.999
-        How slowly Adam's means of gradients, and of their squares, forget.
+    beta_1 : float in [0, 1), default=0.5
+        How slowly Adam's mean of gradients forgets.
+    beta_2 : float in [0, 1), default=0.999
+        How slowly Adam's mean of their squares forgets.
     momentum : float in [0, 1), default=0.5
         Fraction of the last step that "sgd" adds to each.
     l2 : float, default=0.0
@@ -110,7 +112,7 @@ class GAN(AdversarialFiles):
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, when `X` had them.
     device_ : str
-        The device that was used, where the networks live.
+        The device that was used, and computes samples too. The networks live where `X` did.
 
     Notes
     -----
@@ -277,7 +279,7 @@ class GAN(AdversarialFiles):
         if len(rows) % self.pack:
             raise ValueError(f"X has {len(rows)} rows, which is no multiple of pack={self.pack}")
         with using(self.device_):
-            logits = self.discriminator_.evaluate(rows.reshape(len(rows) // self.pack, -1))
+            logits = self._running().discriminator.evaluate(rows.reshape(len(rows) // self.pack, -1))
             return probabilities(logits, home).astype(dtype, copy=False)
 
     def _layers(self, n_features: int):
@@ -299,7 +301,7 @@ class GAN(AdversarialFiles):
 
     def _estimate(self, machine, rows, key) -> None:
         """Estimate the moments of batch normalisation: of the generator by latents, then of the discriminator by both rows."""
-        z = self._latents(POPULATION, key, machine.generator)
+        z = self._latents(POPULATION, key, home_of(machine.generator.parameters))
         machine.generator.estimate(lambda: ((z[part], None) for part in chunks(len(z))))
         if machine.discriminator.has_batch_norm:
             n_rows, xp = len(rows) // self.pack * self.pack, namespace(z)

@@ -26,7 +26,17 @@ CHUNK = 100
 
 
 class ParzenScore(NamedTuple):
-    """Mean log-likelihood of test rows, in nats, its standard error, and the window it was made with."""
+    """Mean log-likelihood of test rows by a Parzen window.
+
+    Parameters
+    ----------
+    mean : float
+        In nats.
+    stderr : float
+        Its standard error.
+    sigma : float
+        The window that was chosen.
+    """
 
     mean: float
     stderr: float
@@ -77,7 +87,7 @@ def parzen_log_likelihood(samples, X, sigma):
     return (out - constants).reshape(*sigmas.shape, len(X))
 
 
-def parzen_score(samples, X, validation, sigmas=SIGMAS):
+def parzen_score(samples, X, validation, sigmas=None):
     """Return the mean log-likelihood of test rows, with the window that is best on validation rows [1]_.
 
     Parameters
@@ -88,8 +98,8 @@ def parzen_score(samples, X, validation, sigmas=SIGMAS):
         Test rows.
     validation : array-like of shape (n_validation, n_features)
         Rows that the window is chosen by, which must be none of the others; 1,000 in [1]_.
-    sigmas : array-like of shape (n_sigmas,), default=ten from 0.1 to 1
-        Windows to choose from.
+    sigmas : array-like of shape (n_sigmas,), default=None
+        Windows to choose from; None is ten from 0.1 to 1, evenly spaced in their logarithms, as in [1]_.
 
     Returns
     -------
@@ -106,9 +116,9 @@ def parzen_score(samples, X, validation, sigmas=SIGMAS):
     return ParzenScore(float(values.mean()), float(values.std() / math.sqrt(len(values))), sigma)
 
 
-def choose_sigma(samples, validation, sigmas=SIGMAS) -> float:
+def choose_sigma(samples, validation, sigmas=None) -> float:
     """Return the window for which the mean log-likelihood of validation rows is largest."""
-    sigmas = np.asarray(sigmas, float).reshape(-1)
+    sigmas = np.asarray(SIGMAS if sigmas is None else sigmas, float).reshape(-1)
     return float(sigmas[parzen_log_likelihood(samples, validation, sigmas).mean(axis=1).argmax()])
 
 
