@@ -30,6 +30,7 @@ class Network:
         self.layers, self.parameters, self.statistics = tuple(layers), parameters, statistics
         self._views: Any = None
         self._gradients: Any = None
+        self._n_decayed: int | None = None
 
     @classmethod
     def initial(cls, layers, seed, initial: str | float = "glorot", dtype: Any = np.float32) -> Network:
@@ -70,8 +71,10 @@ class Network:
     @property
     def n_decayed(self) -> int:
         """How many parameters, the first ones, decay: those that inputs are multiplied by."""
-        places = layout(self.layers, "parameters")
-        return min((begin for _, name, begin, _ in places if name not in MULTIPLIED), default=self.parameters.shape[0])
+        if self._n_decayed is None:
+            others = [begin for _, name, begin, _ in layout(self.layers, "parameters") if name not in MULTIPLIED]
+            self._n_decayed = min(others, default=self.parameters.shape[0])
+        return self._n_decayed
 
     @property
     def has_batch_norm(self) -> bool:
