@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastbm import chain
-from fastbm.kernels import networks
+from fastbm.kernels import formulas, networks
 from fastbm.nn import activations
 from fastbm.nn.losses import logistic_loss
 
@@ -36,7 +36,7 @@ def test_activations(xp, size, activation):
     x, bias, gradient = 3 * numbers(0, *size), numbers(1, size[1]), numbers(2, *size)
     y = xp.asarray(x.copy())
     networks.activate(y, xp.asarray(bias), activation=activation, slope=0.2)
-    exact = activations.function((x + bias).astype(float), activation, 0.2)
+    exact = formulas.activate((x + bias).astype(float), activation, 0.2)
     np.testing.assert_allclose(back(y), exact, **CLOSE)
     given, sums = xp.asarray(gradient.copy()), xp.asarray(bias.copy())
     networks.activate_backward(given, y, sums, activation=activation, slope=0.2)
@@ -47,7 +47,7 @@ def test_activations(xp, size, activation):
     again, other = xp.asarray(x.copy()), xp.asarray(gradient.copy())
     networks.activate(again, nothing, activation=activation, slope=0.2)
     networks.activate_backward(other, y, nothing, activation=activation, slope=0.2)
-    np.testing.assert_allclose(back(again), activations.function(x.astype(float), activation, 0.2), **CLOSE)
+    np.testing.assert_allclose(back(again), formulas.activate(x.astype(float), activation, 0.2), **CLOSE)
     np.testing.assert_array_equal(back(other), back(given))
 
 
@@ -57,7 +57,7 @@ def test_extreme_inputs(xp, activation):
     y = xp.asarray(x.copy())
     networks.activate(y, xp.zeros(0, np.float32), activation=activation, slope=0.2)
     with np.errstate(over="ignore"):
-        np.testing.assert_allclose(back(y), activations.function(x.astype(float), activation, 0.2), **CLOSE)
+        np.testing.assert_allclose(back(y), formulas.activate(x.astype(float), activation, 0.2), **CLOSE)
 
 
 @pytest.mark.parametrize("n_pieces", [2, 5])
@@ -90,7 +90,7 @@ def test_batch_norm(xp, size, n_groups, activation):
     networks.batch_norm(*here, normal, inverse, y, epsilon=1e-5, **how)
     exact = naive.batch_norm(x.astype(float), gain, offset, n_groups, 1e-5)
     np.testing.assert_allclose(back(normal), exact[0], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(back(y), activations.function(exact[1], activation, 0.2), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(back(y), formulas.activate(exact[1], activation, 0.2), rtol=1e-4, atol=1e-5)
     slopes = activations.derivative(back(y).astype(float), activation, 0.2)
     expected = naive.batch_norm_backward(gradient * slopes, x.astype(float), gain, n_groups, 1e-5)
     given, *sums = xp.asarray(gradient.copy()), *(xp.empty(size[1], np.float32) for _ in range(2))

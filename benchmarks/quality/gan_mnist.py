@@ -38,7 +38,7 @@ def progress(validation, every: int, seconds: float):
         if record["iteration"] % every == 0:
             samples = model.sample(1000, random_state=1)
             score = evaluation.parzen_score(samples, validation[:N_CHOSEN], validation[N_CHOSEN : 2 * N_CHOSEN])
-            figures = {name: round(value, 3) for name, value in record.items()}
+            figures = {name: round(value, 6) for name, value in record.items()}
             show(
                 script="gan_mnist", parzen_1000=round(score.mean, 1), sigma=round(score.sigma, 3), spent=round(spent), **figures
             )

@@ -3,10 +3,10 @@
 #include "chain.cuh"
 #include "normal.cuh"
 
-#define RELU 1
-#define LEAKY_RELU 2
-#define TANH 3
-#define SIGMOID 4
+#define SIGMOID 1
+#define TANH 2
+#define RELU 3
+#define LEAKY_RELU 4
 #define SMALLEST 1e-37f
 
 static __device__ __forceinline__ long long item_of() { return (long long)blockIdx.x * blockDim.x + threadIdx.x; }

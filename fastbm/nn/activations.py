@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastbm.device import namespace, on_gpu
-from fastbm.kernels import networks
-from fastbm.units import bernoulli
+from fastbm.kernels import formulas, networks
 
 NAMES = networks.ACTIVATIONS
 
@@ -24,18 +23,7 @@ def activate(y, bias, activation: str, slope: float) -> None:
     if bias.size:
         y += bias
     if activation != "identity":
-        y[...] = function(y, activation, slope)
-
-
-def function(x, activation: str, slope: float):
-    """Return f(x): x, max(x, 0), x or slope · x below 0, tanh x, or the logistic function of x."""
-    xp = namespace(x)
-    if activation == "tanh":
-        return xp.tanh(x)
-    if activation == "sigmoid":
-        return bernoulli.mean(x)
-    below = {"identity": x, "relu": 0 * x, "leaky_relu": slope * x}[activation]
-    return xp.where(x < 0, below, x)
+        y[...] = formulas.activate(y, activation, slope)
 
 
 def activate_backward(gradient, y, bias_gradient, activation: str, slope: float) -> None:

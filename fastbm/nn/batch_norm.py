@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fastbm.device import namespace
-from fastbm.kernels import networks
-from fastbm.nn.activations import activate, activate_backward, function, is_compiled
+from fastbm.kernels import formulas, networks
+from fastbm.nn.activations import activate, activate_backward, is_compiled
 from fastbm.nn.workspace import Run
 
 
@@ -69,7 +69,7 @@ def normalise(layer: BatchNorm, own, x, normal, inverse, y) -> None:
         apart = x[rows, :] - xp.mean(x[rows, :], axis=0)
         inverse[group, :] = 1 / xp.sqrt(xp.mean(apart * apart, axis=0) + layer.epsilon)
         normal[rows, :] = apart * inverse[group, :]
-    y[...] = function(normal * own["gain"] + own["offset"], layer.activation, layer.slope)
+    y[...] = formulas.activate(normal * own["gain"] + own["offset"], layer.activation, layer.slope)
 
 
 def normalise_backward(layer: BatchNorm, own, gradient, y, normal, inverse, gains, offsets) -> None:

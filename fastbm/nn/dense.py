@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fastbm.nn.activations import activate, activate_backward
+from fastbm.nn.activations import activate_backward
 from fastbm.nn.products import product
 from fastbm.nn.workspace import Run
 
@@ -30,9 +30,7 @@ class Dense(NamedTuple):
         parameters to `wanted`, unless it is None, and returns that of these `rows` of x, None where `rows` is.
         """
         y = run.space.rows((at, "y"), x.shape[0], self.n_outputs) if out is None else out
-        product(x, own["weights"], y)
-        if self.has_bias or self.activation != "identity":
-            activate(y, own["bias"], self.activation, self.slope)
+        product(x, own["weights"], y, bias=own["bias"], activation=self.activation, slope=self.slope)
 
         def backward(gradient, wanted, rows):
             bias_gradient = wanted["bias"] if wanted else run.space.nothing

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from fastbm.device import namespace
 from fastbm.kernels import networks
-from fastbm.nn.activations import activate, is_compiled
+from fastbm.nn.activations import is_compiled
 from fastbm.nn.dense import below
 from fastbm.nn.products import product
 from fastbm.nn.workspace import Run
@@ -39,8 +39,7 @@ class Maxout(NamedTuple):
         y = run.space.rows((at, "y"), n_rows, self.n_outputs) if out is None else out
         pieces = run.space.rows((at, "pieces"), n_rows, width)
         chosen = run.space.rows((at, "chosen"), n_rows, self.n_outputs, run.space.xp.uint8)
-        product(x, own["weights"], pieces)
-        activate(pieces, own["bias"], "identity", 0.0)
+        product(x, own["weights"], pieces, bias=own["bias"])
         choose(pieces, y, chosen)
 
         def backward(gradient, wanted, rows):

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from fastbm.device import namespace
+import numpy as np
+
+from fastbm import kernels
+from fastbm.device import on_gpu
+from fastbm.kernels import formulas
 
 
-def product(left, right, out, *, transpose_left: bool = False, transpose_right: bool = False) -> None:
-    """out ← left @ right, with either one transposed first; nothing is copied or, by NumPy and CuPy, allocated."""
-    left, right = (left.T if transpose_left else left), (right.T if transpose_right else right)
-    xp = namespace(out)
-    if hasattr(out, "__array_namespace__") and xp.__name__.startswith("array_api"):  # matmul of the standard has no `out`
-        out[...] = xp.matmul(left, right)
-    else:
-        xp.matmul(left, right, out=out)
+def product(
+    left, right, out, *, transpose_left: bool = False, transpose_right: bool = False, bias=None, activation: str = "identity",
+    slope: float = 0.2,
+) -> None:  # fmt: skip
+    """out ← f(left @ right + bias), with either matrix transposed first; a `bias` of size 0, or None, is none."""
+    multiply = kernels.product if type(out) is np.ndarray or on_gpu(out) else formulas.product
+    bias = None if bias is None or bias.shape[0] == 0 else bias
+    multiply(
+        left, right, out, transpose_a=transpose_left, transpose_b=transpose_right, bias=bias, activation=activation, slope=slope
+    )  # fmt: skip
