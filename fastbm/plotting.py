@@ -1,4 +1,4 @@
-"""Pictures of a machine on images: weights, reconstructions, samples, and all three on one page."""
+"""Pictures of a machine on images: weights, reconstructions, samples, all on one page; and of adversaries in one dimension."""
 
 from __future__ import annotations
 
@@ -129,12 +129,12 @@ def plot_samples(samples, *, image_shape=None, title="samples", ax=None):
 
 
 def plot_history(machine, *, ax=None):
-    """Draw the scores that training noted: of training rows, of held-out rows, against the number of the pass.
+    """Draw what training noted, against the number of the pass: scores of rows, or losses of adversarial networks.
 
     Parameters
     ----------
     machine : fitted estimator
-        Fitted with callbacks, `verbose` or `early_stopping`, one of which scores are noted for.
+        Adversarial, or fitted with callbacks, `verbose` or `early_stopping`, one of which scores are noted for.
     ax : matplotlib Axes, default=None
 
     Returns
@@ -147,6 +147,8 @@ def plot_history(machine, *, ax=None):
         When no score was noted.
     """
     names = {"pseudo_likelihood": "training rows", "validation_score": "held-out rows"}
+    losses = {f"{each}_loss": each for each in ("discriminator", "generator", "encoder")}
+    names |= losses
     curves = {name: [(record["iteration"], record[name]) for record in machine.history_ if name in record] for name in names}
     if not any(curves.values()):
         raise ValueError("history_ has no scores; fit with early_stopping=True, verbose=1 or callbacks")
@@ -155,7 +157,52 @@ def plot_history(machine, *, ax=None):
         if points:
             ax.plot(*zip(*points, strict=True), label=names[name])
     ax.set_xlabel("pass over the data")
-    ax.set_ylabel("accuracy" if hasattr(machine, "classes_") else "pseudo-likelihood, nats a case")
+    measure = "loss, nats" if any(curves[name] for name in losses) else "pseudo-likelihood, nats a case"
+    ax.set_ylabel("accuracy" if hasattr(machine, "classes_") else measure)
+    ax.legend()
+    return ax
+
+
+def plot_densities(model, X, *, n_samples=10_000, limits=None, title=None, ax=None):
+    """Draw the densities of data and of samples of one feature, and what the discriminator makes of each value.
+
+    Parameters
+    ----------
+    model : GAN
+        Fitted to rows of one feature, with ``pack=1``.
+    X : array-like of shape (n_samples, 1)
+        Data.
+    n_samples : int, default=10_000
+        Samples drawn for the density.
+    limits : (float, float), default=None
+        Smallest and largest value drawn; those of `X` when None, and a tenth more.
+    title : str, default=None
+    ax : matplotlib Axes, default=None
+
+    Returns
+    -------
+    ax : matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        When `X` has more than one feature.
+    """
+    X = np.asarray(X, float)
+    if X.ndim != 2 or X.shape[1] != 1:
+        raise ValueError(f"X must have shape (n_samples, 1), one feature, got shape {X.shape}")
+    margin = 0.1 * np.ptp(X)
+    low, high = limits or (X.min() - margin, X.max() + margin)
+    edges, values = np.linspace(low, high, 81), np.linspace(low, high, 321)[:, None]
+    ax = _figure(figsize=(5, 3.5)).gca() if ax is None else ax
+    for rows, colour, name in (
+        (X, "black", "data"), (model.sample(n_samples, random_state=0), "tab:green", "samples"),
+    ):  # fmt: skip
+        density = np.histogram(rows, edges)[0] / (len(rows) * np.diff(edges))
+        ax.plot((edges[1:] + edges[:-1]) / 2, density, color=colour, label=name)
+    ax.plot(values, model.discriminate(values), color="tab:blue", linestyle="--", label="D(x)")
+    ax.axhline(0.5, color="lightgray", linewidth=0.8, zorder=0)
+    ax.set(xlim=(low, high), ylim=(0, None), xlabel="x", title=title or "")
     ax.legend()
     return ax
 

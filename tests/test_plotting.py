@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from fastbm import BernoulliRBM, plotting
+from fastbm import GAN, BernoulliRBM, plotting
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +97,21 @@ def test_history_has_a_curve_for_each_score(digits):
 def test_history_without_scores(machine):
     with pytest.raises(ValueError, match="history_ has no scores; fit with early_stopping=True"):
         plotting.plot_history(machine)
+
+
+def test_densities_and_what_the_discriminator_makes_of_them():
+    X = np.random.default_rng(0).normal(3.0, 0.5, (200, 1)).astype(np.float32)
+    sizes = {"generator_layer_sizes": (4,), "discriminator_layer_sizes": (4,)}
+    model = GAN(1, output="identity", n_iter=2, random_state=0, **sizes).fit(X)
+    ax = plotting.plot_densities(model, X, limits=(0, 6), n_samples=500)
+    data, samples, d = ax.lines[:3]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["data", "samples", "D(x)"]
+    assert data.get_ydata().sum() * 6 / 80 == pytest.approx(1.0)
+    expected = np.histogram(model.sample(500, random_state=0), np.linspace(0, 6, 81))[0] / (500 * 6 / 80)
+    np.testing.assert_allclose(samples.get_ydata(), expected)
+    np.testing.assert_allclose(d.get_ydata(), model.discriminate(d.get_xdata()[:, None].astype(np.float32)), rtol=1e-5)
+    with pytest.raises(ValueError, match=r"X must have shape \(n_samples, 1\)"):
+        plotting.plot_densities(model, np.zeros((3, 2)))
+    losses = plotting.plot_history(model)
+    assert [text.get_text() for text in losses.get_legend().get_texts()] == ["discriminator", "generator"]
+    assert losses.get_ylabel() == "loss, nats"

@@ -1,13 +1,13 @@
 """GAN on MNIST: Parzen log-likelihood of test images with the protocol of Goodfellow et al. 2014, and two baselines beside it.
 
 50,000 images are trained on; the window is chosen on the first 1,000 of the 10,000 after them, among ten from 0.1 to 1; 10,000
-samples score the 10,000 test images. The baselines are 10,000 training images, and k-means centres, taken for samples. Published:
-225 ± 2. Networks of about the published sizes, with Adam and the non-saturating loss; rates fall over the second half.
+samples score the 10,000 test images. The baselines are 10,000 training images, and k-means centres, taken for samples.
+Published: 225 ± 2. Networks of about the published sizes, with Adam and the non-saturating loss; rates fall over the second half.
 
     python benchmarks/quality/gan_mnist.py [--minutes 55] [--passes 120] [--picture samples.png] [--checkpoint gan.safetensors]
 
-A run of fewer `--passes` shows whether it goes the right way. Every tenth of it, the log-likelihood of 1,000 validation images is
-printed, by 1,000 samples.
+A run of fewer `--passes` shows whether it goes the right way. Every tenth of it, the log-likelihood of 1,000 validation images,
+by 1,000 samples, is printed.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def score(name: str, samples, test, validation, **more) -> None:
     """Print the log-likelihood of test images by a Parzen window on samples."""
     found = evaluation.parzen_score(samples, test, validation[:N_CHOSEN])
     show(
-        script="gan_mnist", samples=name, parzen=round(found.mean, 1), stderr=round(found.stderr, 1), sigma=round(found.sigma, 3),
-        **more,
+        script="gan_mnist", samples=name, parzen=round(found.mean, 1), stderr=round(found.stderr, 1),
+        sigma=round(found.sigma, 3), **more,
     )  # fmt: skip
 
 

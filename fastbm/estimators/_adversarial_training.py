@@ -46,6 +46,7 @@ CONSTRAINTS: dict[str, list] = {
     "leaky_slope": [Interval(Real, 0, 1, closed="both")],
     "n_maxout_pieces": [Interval(Integral, 2, MOST_PIECES, closed="both")],
     "batch_norm": ["boolean"],
+    "discriminator_batch_norm": ["boolean"],
     "dropout": [Interval(Real, 0, 1, closed="left")],
     "initial": [StrOptions(set(initializers.NAMES)), Interval(Real, 0, None, closed="neither")],
     "optimizer": [StrOptions(set(OPTIMIZERS))],
@@ -85,6 +86,7 @@ class AdversarialTraining(FittedAdversary):
     leaky_slope: float
     n_maxout_pieces: int
     batch_norm: bool
+    discriminator_batch_norm: bool
     dropout: float
     initial: Any
     optimizer: str
@@ -107,9 +109,9 @@ class AdversarialTraining(FittedAdversary):
     def _estimate(self, machine, rows, key) -> None:
         raise NotImplementedError
 
-    def _hidden(self, activation: str, dropout: float = 0.0) -> Hidden:
+    def _hidden(self, activation: str, batch_norm: bool, dropout: float = 0.0) -> Hidden:
         """Return what the hidden layers of a network are made of."""
-        return Hidden(activation, float(self.leaky_slope), bool(self.batch_norm), float(dropout), int(self.n_maxout_pieces))
+        return Hidden(activation, float(self.leaky_slope), bool(batch_norm), float(dropout), int(self.n_maxout_pieces))
 
     def _sizes(self, name: str) -> tuple[int, ...]:
         """Return the sizes of hidden layers; ValueError when they are none."""

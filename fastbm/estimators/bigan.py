@@ -53,8 +53,10 @@ class BiGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialFiles)
     n_maxout_pieces : int, default=5
         Linear pieces of a maxout unit.
     batch_norm : bool, default=False
-        Whether hidden layers are normalised by the moments of a minibatch, all but the first ones of encoder and
-        discriminator, and those of maxout units; afterwards by those of the population.
+        Whether hidden layers of generator and encoder are normalised by the moments of a minibatch, all but the encoder's
+        first and those of maxout units; afterwards by those of the population.
+    discriminator_batch_norm : bool, default=False
+        Whether the discriminator's are, all but the first, both kinds of pairs apart.
     dropout : float in [0, 1), default=0.0
         Probability that a hidden unit of the discriminator is left out of a step.
     initial : {"glorot", "he"} or float, default="glorot"
@@ -160,6 +162,7 @@ class BiGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialFiles)
         leaky_slope=0.2,
         n_maxout_pieces=5,
         batch_norm=False,
+        discriminator_batch_norm=False,
         dropout=0.0,
         initial="glorot",
         optimizer="adam",
@@ -191,6 +194,7 @@ class BiGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialFiles)
         self.leaky_slope = leaky_slope
         self.n_maxout_pieces = n_maxout_pieces
         self.batch_norm = batch_norm
+        self.discriminator_batch_norm = discriminator_batch_norm
         self.dropout = dropout
         self.initial = initial
         self.optimizer = optimizer
@@ -335,14 +339,13 @@ class BiGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialFiles)
         )  # fmt: skip
         if not discriminator:
             raise ValueError("discriminator_layer_sizes must have at least one size, behind which z joins, got none")
-        hidden = [self._hidden(each) for each in (self.generator_activation, self.encoder_activation)]
+        hidden = [self._hidden(each, self.batch_norm) for each in (self.generator_activation, self.encoder_activation)]
+        of_pairs = self._hidden(self.discriminator_activation, self.discriminator_batch_norm, self.dropout)
         return (
             gan.perceptron((latent_dim, *generator, n_features), hidden[0], self.output, looks=False),
             gan.perceptron((n_features, *encoder, latent_dim), hidden[1], of_encoder, looks=True),
-            bigan.joint_perceptron(
-                n_features, latent_dim, discriminator, self._hidden(self.discriminator_activation, self.dropout)
-            ),
-        )  # fmt: skip
+            bigan.joint_perceptron(n_features, latent_dim, discriminator, of_pairs),
+        )
 
     def _estimate(self, machine, rows, key) -> None:
         """Estimate the moments of batch normalisation: of the generator by latents, of the encoder by rows, then by pairs."""

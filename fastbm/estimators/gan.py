@@ -51,8 +51,10 @@ class GAN(AdversarialFiles):
     n_maxout_pieces : int, default=5
         Linear pieces of a maxout unit.
     batch_norm : bool, default=False
-        Whether hidden layers are normalised by the moments of a minibatch [3]_, all but the discriminator's first and those of
-        maxout units. Afterwards those of the population take their place: a sample depends on its z alone.
+        Whether the generator's hidden layers are normalised by the moments of a minibatch [3]_, but those of maxout units.
+        Afterwards those of the population take their place: a sample depends on its z alone.
+    discriminator_batch_norm : bool, default=False
+        Whether the discriminator's are, all but the first, rows and samples apart.
     dropout : float in [0, 1), default=0.0
         Probability that a hidden unit of the discriminator is left out of a step.
     label_smoothing : float in [0, 1), default=0.0
@@ -165,6 +167,7 @@ class GAN(AdversarialFiles):
         leaky_slope=0.2,
         n_maxout_pieces=5,
         batch_norm=False,
+        discriminator_batch_norm=False,
         dropout=0.0,
         label_smoothing=0.0,
         initial="glorot",
@@ -198,6 +201,7 @@ class GAN(AdversarialFiles):
         self.leaky_slope = leaky_slope
         self.n_maxout_pieces = n_maxout_pieces
         self.batch_norm = batch_norm
+        self.discriminator_batch_norm = discriminator_batch_norm
         self.dropout = dropout
         self.label_smoothing = label_smoothing
         self.initial = initial
@@ -284,8 +288,8 @@ class GAN(AdversarialFiles):
 
     def _layers(self, n_features: int):
         ends = (int(self.latent_dim), n_features, int(self.pack) * n_features)
-        generator = self._hidden(self.generator_activation)
-        discriminator = self._hidden(self.discriminator_activation, self.dropout)
+        generator = self._hidden(self.generator_activation, self.batch_norm)
+        discriminator = self._hidden(self.discriminator_activation, self.discriminator_batch_norm, self.dropout)
         of_generator, of_discriminator = (
             self._sizes(name) for name in ("generator_layer_sizes", "discriminator_layer_sizes")
         )  # fmt: skip

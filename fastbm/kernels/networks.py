@@ -1,7 +1,8 @@
 """Contracts of the kernels of layered networks, and their dispatch, as in ``fastbm.kernels``.
 
 All arrays are float32 and C-contiguous, rows of a minibatch by units; ``fastbm.nn`` has the same as formulas, for arrays of
-other types and of other libraries. `activation` is one of ``kernels.ACTIVATIONS``, and `slope` that of "leaky_relu". Derivatives are taken from outputs. NaN goes through all of them, so that it is seen in the loss.
+other types and of other libraries. `activation` is one of ``kernels.ACTIVATIONS``, and `slope` that of "leaky_relu".
+Derivatives are taken from outputs. NaN goes through all of them, so that it is seen in the loss.
 """
 
 from __future__ import annotations
