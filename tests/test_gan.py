@@ -12,6 +12,7 @@ from numpy.testing import assert_array_equal
 from fastbm import GAN, BiGAN
 
 X = np.random.default_rng(0).random((60, 6)).astype(np.float32)
+NORMED = {"batch_norm": True, "discriminator_batch_norm": True}
 SIZES = {f"{name}_layer_sizes": (8, 7) for name in ("generator", "discriminator")}
 MAKERS = {
     "GAN": partial(GAN, 3, batch_size=20, n_iter=3, random_state=0, **SIZES),
@@ -39,7 +40,7 @@ def log_of(model):
 
 
 @both_kinds
-@pytest.mark.parametrize("options", [{}, {"batch_norm": True, "discriminator_batch_norm": True, "prior": "normal"}])
+@pytest.mark.parametrize("options", [{}, {**NORMED, "prior": "normal"}])
 def test_a_sample_depends_on_its_latent_alone(kind, options):
     model = MAKERS[kind](**options).fit(X)
     z = model.sample_latent(300, random_state=5)
@@ -99,7 +100,7 @@ def test_a_bigan_encodes_and_decodes():
 
 @both_kinds
 def test_files_and_warm_starts_go_on_bit_for_bit(kind, tmp_path):
-    options = {"batch_norm": True, "discriminator_batch_norm": True, "shuffle": True}
+    options = {**NORMED, "shuffle": True}
     whole = MAKERS[kind](n_iter=4, **options).fit(X)
     half = MAKERS[kind](n_iter=2, warm_start=True, **options).fit(X)
     half.save(tmp_path / "half")
@@ -254,11 +255,7 @@ def test_files_that_are_not_whole(tmp_path):
 @pytest.mark.gpu
 def test_a_gpu_trains_as_the_cpu_does(kind, gpu):
     """Latents are the same bit for bit; float32 sums differ in their order."""
-    options = (
-        {"batch_norm": True, "discriminator_batch_norm": True, "dropout": 0.2}
-        if kind == "BiGAN"
-        else {"discriminator_activation": "maxout"}
-    )
+    options = {**NORMED, "dropout": 0.2} if kind == "BiGAN" else {"discriminator_activation": "maxout"}
     model, other = MAKERS[kind](**options).fit(X), MAKERS[kind](device="cuda", **options).fit(X)
     assert other.device_ == "cuda:0"
     assert_array_equal(other.sample_latent(5, random_state=0), model.sample_latent(5, random_state=0))

@@ -2,7 +2,8 @@
 
 50,000 images are trained on; the window is chosen on the first 1,000 of the 10,000 after them, among ten from 0.1 to 1; 10,000
 samples score the 10,000 test images. The baselines are 10,000 training images, and k-means centres, taken for samples.
-Published: 225 ± 2. Networks of about the published sizes, with Adam and the non-saturating loss; rates fall over the second half.
+Published: 225 ± 2. Networks of about the published sizes, with Adam and the non-saturating loss; rates fall over the second
+half.
 
     python benchmarks/quality/gan_mnist.py [--minutes 55] [--passes 120] [--picture samples.png] [--checkpoint gan.safetensors]
 
