@@ -1,10 +1,10 @@
 """BiGAN on MNIST as rows of pixels: how good the encoder's features are, and how well it inverts the generator.
 
 Networks, rates and decay as in Donahue, Krähenbühl & Darrell (ICLR 2017): two hidden layers of 1,024 units, z of 50 numbers
-between -1 and 1, Adam with 2e-4 and β₁ = 0.5 that falls to 5e-6 over the second half, batches of 128, L2 decay 2.5e-5, weights
-of deviation 0.02. Published, after 400 passes: 97.39 % of the test digits right by the nearest of the training digits' features.
-Beside it: raw pixels, and the encoder before training. The error of reconstructions is ‖G(E(x)) - x‖ / ‖x‖, over all test digits
-together; that of other digits, paired at random, stands beside it.
+between -1 and 1, Adam with 2e-4 and β₁ = 0.5 that falls to 5e-6 over the second half, batches of 128, L2 decay 2.5e-5,
+weights of deviation 0.02. Published, after 400 passes: 97.39 % of the test digits right by the nearest of the training
+digits' features. Beside it: raw pixels, and the encoder before training. The error of reconstructions is ‖G(E(x)) - x‖ / ‖x‖
+over all test digits together; that of other digits, paired at random, stands beside it.
 
     python benchmarks/quality/bigan_mnist.py [--passes 25] [--minutes 60] [--units 1024] [--picture bigan.png]
 
