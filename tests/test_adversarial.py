@@ -88,14 +88,17 @@ HIDDEN = {
     "maxout, dropout": gan.Hidden("maxout", dropout=0.3, n_pieces=2),
 }  # fmt: skip
 hidden_of_each_kind = pytest.mark.parametrize("hidden", HIDDEN.values(), ids=HIDDEN)
-both_losses = pytest.mark.parametrize("loss", adversarial.LOSSES)
 
 
-@pytest.mark.parametrize("pack", [1, 2])
-@both_losses
-@hidden_of_each_kind
+@pytest.mark.parametrize(
+    ("hidden", "loss", "pack"),
+    [("plain", "minimax", 1), ("plain", "non_saturating", 2), ("batch norm", "non_saturating", 1),
+     *(pytest.param(*each, marks=pytest.mark.slow) for each in (
+         ("maxout, dropout", "non_saturating", 1), ("maxout, dropout", "minimax", 2), ("batch norm", "minimax", 2),
+     ))],
+)  # fmt: skip
 def test_gradients_of_a_gan_are_central_differences_of_the_objectives(hidden, loss, pack):
-    machine, rows = networks_of_gan(hidden, pack), rows_of()
+    machine, rows = networks_of_gan(HIDDEN[hidden], pack), rows_of()
     rule, figures = Rule(loss=loss, pack=pack, optimizer=Momentum(), prior="normal"), np.empty(6)
     adversarial.step(adversarial.init(machine, rule), rows, rule=rule, key=KEY, figures=figures, learning_rates=(0.0, 0.0))
     expected = of_gan(machine, rows, rule)
@@ -105,10 +108,15 @@ def test_gradients_of_a_gan_are_central_differences_of_the_objectives(hidden, lo
         assert relative_error(network.gradients, numeric) < 1e-6
 
 
-@both_losses
-@hidden_of_each_kind
+@pytest.mark.parametrize(
+    ("hidden", "loss"),
+    [("plain", "minimax"), ("plain", "non_saturating"), ("batch norm", "non_saturating"),
+     *(pytest.param(*each, marks=pytest.mark.slow) for each in (
+         ("maxout, dropout", "non_saturating"), ("maxout, dropout", "minimax"), ("batch norm", "minimax"),
+     ))],
+)  # fmt: skip
 def test_gradients_of_a_bigan_are_central_differences_of_the_objectives(hidden, loss):
-    machine, rows = networks_of_bigan(hidden), rows_of()
+    machine, rows = networks_of_bigan(HIDDEN[hidden]), rows_of()
     rule, figures = Rule(loss=loss, optimizer=Momentum()), np.empty(8)
     bidirectional.step(adversarial.init(machine, rule), rows, rule=rule, key=KEY, figures=figures, **STILL)
     expected = of_bigan(machine, rows, rule)
@@ -231,11 +239,15 @@ HOW = {
 }
 
 
-@pytest.mark.parametrize("optimizer", HOW)
-@pytest.mark.parametrize("hidden", [HIDDEN["plain"], HIDDEN["batch norm"]], ids=["plain", "batch norm"])
-@both_losses
+@pytest.mark.parametrize(
+    ("loss", "hidden", "optimizer"),
+    [("non_saturating", "plain", "adam"), ("minimax", "batch norm", "sgd"),
+     *(pytest.param(*each, marks=pytest.mark.slow) for each in (
+         ("non_saturating", "batch norm", "adam"), ("minimax", "plain", "adam"), ("non_saturating", "plain", "sgd"),
+     ))],
+)  # fmt: skip
 def test_five_steps_of_a_gan_are_those_of_pytorch(torch, loss, hidden, optimizer):
-    machine = networks_of_gan(hidden, dtype=np.float32)
+    machine = networks_of_gan(HIDDEN[hidden], dtype=np.float32)
     rule, figures = Rule(loss=loss, optimizer=HOW[optimizer][0]), np.empty(6, np.float32)
     state, entropy = adversarial.init(machine, rule), torch.nn.functional.binary_cross_entropy_with_logits
     (generator, of_g, g), (discriminator, of_d, d) = (torch_network(torch, network) for network in machine)
@@ -258,10 +270,14 @@ def test_five_steps_of_a_gan_are_those_of_pytorch(torch, loss, hidden, optimizer
     assert_equal_networks(machine.discriminator, d)
 
 
-@pytest.mark.parametrize("hidden", [HIDDEN["plain"], HIDDEN["batch norm"]], ids=["plain", "batch norm"])
-@both_losses
+@pytest.mark.parametrize(
+    ("loss", "hidden"),
+    [("non_saturating", "plain"), *(pytest.param(*each, marks=pytest.mark.slow) for each in (
+        ("non_saturating", "batch norm"), ("minimax", "plain"), ("minimax", "batch norm"),
+    ))],
+)  # fmt: skip
 def test_five_steps_of_a_bigan_are_those_of_pytorch(torch, loss, hidden):
-    machine = networks_of_bigan(hidden, dtype=np.float32)
+    machine = networks_of_bigan(HIDDEN[hidden], dtype=np.float32)
     rule, figures = Rule(loss=loss, optimizer=HOW["adam"][0]), np.empty(8, np.float32)
     state, entropy = adversarial.init(machine, rule), torch.nn.functional.binary_cross_entropy_with_logits
     (generator, of_g, g), (encoder, of_e, e), (discriminator, of_d, d) = (torch_network(torch, each) for each in machine)
