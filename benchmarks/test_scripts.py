@@ -6,6 +6,7 @@ import sys
 
 import compare
 import compare_stack
+import compare_gan
 import gpu_table
 import numpy as np
 import pytest
@@ -43,6 +44,15 @@ def test_compare_without_peers(printed, monkeypatch):
     out = printed(compare, "--only", "gibbs-64x256")
     assert "6 (10): not measured" in out
     assert "torch.rand: not installed" in out
+
+
+def test_steps_of_adversaries(quick, monkeypatch, capsys):
+    if not quick:
+        pytest.skip("a check, nothing to measure")
+    pytest.importorskip("torch", reason="torch: not installed")
+    monkeypatch.setattr(sys, "argv", ["compare_gan.py", "--only", "line", "--rounds", "1", "--seconds", "0.01"])
+    compare_gan.main()
+    assert "| 1-D toy, 32 tanh units twice, batch 200 | " in capsys.readouterr().out
 
 
 def test_scaling(printed, tmp_path):

@@ -46,6 +46,7 @@ def main():
     parser.add_argument("--passes", type=int, default=100)
     parser.add_argument("--sets", nargs="*", default=list(CENTRES))
     parser.add_argument("--units", type=int, default=128)
+    parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--rows", type=int, default=N_ROWS)
     options = parser.parse_args()
@@ -58,7 +59,7 @@ def main():
 
 def one(name: str, pack: int, seed: int, options) -> int:
     """Train on one set with one seed; print and return how many centres are found."""
-    hidden = (options.units, options.units)
+    hidden = (options.units,) * options.layers
     model = GAN(
         2, generator_layer_sizes=hidden, discriminator_layer_sizes=hidden, prior="normal", output="identity", pack=pack,
         batch_size=100 * pack, n_iter=options.passes * pack, learning_rate=options.rate, learning_rate_schedule="linear",
