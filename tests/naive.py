@@ -268,7 +268,7 @@ def maxout_backward(gradient, chosen, n_pieces):
     out = np.zeros((len(gradient), n_pieces * n_units))
     for row in range(len(gradient)):
         for unit in range(n_units):
-            out[row, chosen[row, unit] * n_units + unit] = gradient[row, unit]
+            out[row, int(chosen[row, unit]) * n_units + unit] = gradient[row, unit]
     return out, out.sum(axis=0)
 
 

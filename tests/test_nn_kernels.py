@@ -80,6 +80,23 @@ def test_maxout(xp, size, n_pieces):
     np.testing.assert_array_equal(back(again), back(out))
 
 
+@pytest.mark.parametrize("n_inputs", [1, 33, 64, 336])
+@pytest.mark.parametrize("size", SIZES)
+def test_gradients_through_chosen_pieces(size, n_inputs, n_threads):
+    """Equal to the products of what `maxout_backward` gives, with zeros as dropout leaves them."""
+    x, gradient, weights = numbers(0, size[0], n_inputs), numbers(1, *size), numbers(2, 3 * size[1], n_inputs)
+    gradient[numbers(3, *size) > 0.5] = 0.0
+    chosen = np.random.default_rng(4).integers(3, size=size).astype(np.uint8)
+    pieces, sums = naive.maxout_backward(gradient, chosen, 3)
+    out, biases = np.empty_like(weights), np.empty(3 * size[1], np.float32)
+    networks.chosen_weights(x, gradient, chosen, out, biases)
+    np.testing.assert_allclose(out, pieces.T @ x, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(biases, sums, rtol=1e-5, atol=1e-5)
+    below = np.empty_like(x)
+    networks.chosen_inputs(gradient, chosen, weights, below)
+    np.testing.assert_allclose(below, pieces @ weights, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("activation", ["identity", "relu", "tanh"])
 @pytest.mark.parametrize(("size", "n_groups"), [((1, 1), 1), ((7, 33), 1), ((12, 300), 2)])
 def test_batch_norm(xp, size, n_groups, activation):

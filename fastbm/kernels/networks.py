@@ -45,6 +45,25 @@ def maxout_backward(gradient, chosen, out, bias_gradient):
     _for(out, "maxout").maxout_backward(gradient, chosen, out, bias_gradient)
 
 
+def chosen_weights(x, gradient, chosen, out, bias_gradient):
+    """Write the gradient of the weights of maxout units, one row of `out` for each piece of each unit, without its zeros.
+
+    out[k n_units + u] ← Σ_r gradient[r, u] x[r] over the rows r with chosen[r, u] = k, and `bias_gradient` the same without x.
+    `x` (n_rows, n_inputs), `gradient` and `chosen` (n_rows, n_units), `out` (n_pieces n_units, n_inputs), `bias_gradient`
+    (n_pieces n_units,). Rows are added in their order. On the CPU only: `maxout_backward` and a product do the same. Cost: a
+    multiply-add for each input and each gradient that is not 0, which those of dropped units are.
+    """
+    _for(out, "chosen").chosen_weights(x, gradient, chosen, out, bias_gradient)
+
+
+def chosen_inputs(gradient, chosen, weights, out):
+    """Write the gradient of the inputs of maxout units: out[r] ← Σ_u gradient[r, u] weights[chosen[r, u] n_units + u].
+
+    `out` (n_rows, n_inputs), `weights` (n_pieces n_units, n_inputs); else as `chosen_weights`.
+    """
+    _for(out, "chosen").chosen_inputs(gradient, chosen, weights, out)
+
+
 def batch_norm(x, gain, offset, normal, inverse, y, *, epsilon, activation, slope):
     """normal ← (x - mean) inverse and y ← f(gain · normal + offset), with inverse ← 1 / √(variance + epsilon).
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fastbm.device import namespace
+from fastbm.device import namespace, on_gpu
 from fastbm.kernels import networks
 from fastbm.nn.activations import is_compiled
-from fastbm.nn.dense import below
 from fastbm.nn.products import product
 from fastbm.nn.workspace import Run
 
@@ -21,7 +20,7 @@ MOST_PIECES = 256
 
 
 class Maxout(NamedTuple):
-    """y_u = max_k (x W + b)_ku; piece k of unit u is column k n_outputs + u of the weights."""
+    """y_u = max_k (x Wᵀ + b)_ku; the weights of piece k of unit u are row k n_outputs + u of W."""
 
     n_inputs: int
     n_outputs: int
@@ -31,7 +30,7 @@ class Maxout(NamedTuple):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the parameters."""
         width = self.n_pieces * self.n_outputs
-        return {"weights": (self.n_inputs, width), "bias": (width,)}
+        return {"weights": (width, self.n_inputs), "bias": (width,)}
 
     def forward(self, own, x, run: Run, at: int, out=None):
         """Return y and backward, as ``Dense.forward`` does."""
@@ -39,17 +38,30 @@ class Maxout(NamedTuple):
         y = run.space.rows((at, "y"), n_rows, self.n_outputs) if out is None else out
         pieces = run.space.rows((at, "pieces"), n_rows, width)
         chosen = run.space.rows((at, "chosen"), n_rows, self.n_outputs, run.space.xp.uint8)
-        product(x, own["weights"], pieces, bias=own["bias"])
+        product(x, own["weights"], pieces, transpose_right=True, bias=own["bias"])
         choose(pieces, y, chosen)
 
         def backward(gradient, wanted, rows):
+            if is_compiled(y) and not on_gpu(y):  # one piece of each unit has a gradient
+                if wanted:
+                    networks.chosen_weights(x, gradient, chosen, wanted["weights"], wanted["bias"])
+                return None if rows is None else self._below(gradient[rows, :], chosen[rows, :], own["weights"], run, at)
             bias_gradient = wanted["bias"] if wanted else run.space.nothing
             choose_backward(gradient, chosen, pieces, bias_gradient)  # the pieces are not needed any more
             if wanted:
-                product(x, pieces, wanted["weights"], transpose_left=True)
-            return None if rows is None else below(pieces, own["weights"], rows, run, at)
+                product(pieces, x, wanted["weights"], transpose_left=True)
+            if rows is None:
+                return None
+            out = run.space.rows((at, "gradient"), pieces[rows, :].shape[0], self.n_inputs)
+            product(pieces[rows, :], own["weights"], out)
+            return out
 
         return y, backward
+
+    def _below(self, gradient, chosen, weights, run: Run, at: int):
+        out = run.space.rows((at, "gradient"), gradient.shape[0], self.n_inputs)
+        networks.chosen_inputs(gradient, chosen, weights, out)
+        return out
 
 
 def choose(pieces, y, chosen) -> None:

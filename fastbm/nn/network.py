@@ -11,6 +11,7 @@ import numpy as np
 from fastbm.device import aligned_zeros, home_of, namespace, to_device
 from fastbm.nn import initializers
 from fastbm.nn.batch_norm import BatchNorm
+from fastbm.nn.maxout import Maxout
 from fastbm.nn.workspace import Run, Workspace
 
 MULTIPLIED = ("weights", "gain")
@@ -39,9 +40,9 @@ class Network:
         network = cls(
             layers, *(aligned_zeros((size_of(layout(layers, kind)),), dtype) for kind in ("parameters", "statistics"))
         )
-        for own in network.views:
+        for layer, own in zip(layers, network.views, strict=True):
             if "weights" in own:
-                initializers.fill(own["weights"], rng, initial)
+                initializers.fill(own["weights"].T if isinstance(layer, Maxout) else own["weights"], rng, initial)
             for name in ("gain", "variance"):
                 if name in own:
                     own[name][...] = 1.0
