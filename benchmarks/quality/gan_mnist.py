@@ -59,6 +59,8 @@ def main():
     parser.add_argument("--dropout", type=float, default=0.5)
     parser.add_argument("--batch-norm", action="store_true")
     parser.add_argument("--rate", type=float, default=2e-4)
+    parser.add_argument("--discriminator-rate", type=float)
+    parser.add_argument("--smoothing", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--baselines", action="store_true", help="only the two baselines")
     parser.add_argument("--picture")
@@ -75,7 +77,8 @@ def main():
     model = GAN(
         100, generator_layer_sizes=options.generator, discriminator_layer_sizes=options.discriminator,
         discriminator_activation=options.activation, dropout=options.dropout, batch_norm=options.batch_norm,
-        batch_size=options.batch_size, learning_rate=options.rate, learning_rate_schedule=late_decay, n_iter=options.passes,
+        batch_size=options.batch_size, learning_rate=options.rate,
+        discriminator_learning_rate=options.discriminator_rate, label_smoothing=options.smoothing, learning_rate_schedule=late_decay, n_iter=options.passes,
         random_state=options.seed, callbacks=progress(validation, max(1, options.passes // 10), 60 * options.minutes),
     )  # fmt: skip
     begin = time.perf_counter()
