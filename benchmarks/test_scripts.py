@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 import compare
-import compare_stack
 import compare_gan
+import compare_stack
 import gpu_table
 import numpy as np
 import pytest

@@ -13,7 +13,9 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
 from fastbm import (
+    GAN,
     BernoulliRBM,
+    BiGAN,
     BoltzmannMachine,
     DeepBeliefClassifier,
     DeepBeliefNetwork,
@@ -41,7 +43,16 @@ ESTIMATORS = [
     DeepBeliefNetwork((5, 4, 3), n_iter=1, up_down_n_iter=1),
     DeepBeliefClassifier((5, 4, 3), n_iter=1, up_down_n_iter=1, batch_size=20, up_down_momentum=0.5, top_algorithm="pcd"),
 ]
-ON_GPU = (0, 4, 7, 8, 11)
+SMALL = {f"{name}_layer_sizes": (8,) for name in ("generator", "discriminator")}
+NORMED = {"batch_norm": True, "discriminator_batch_norm": True}
+NETWORKS = [
+    GAN(3, n_iter=2, **SMALL),
+    GAN(3, n_iter=2, output="identity", prior="normal", loss="minimax", optimizer="sgd", **SMALL, **NORMED),
+    BiGAN(3, n_iter=2, encoder_layer_sizes=(8,), batch_size=10, **SMALL),
+    BiGAN(3, n_iter=2, encoder_layer_sizes=(8,), prior="normal", dropout=0.1, **SMALL, **NORMED),
+]
+"""Of each kind a thorough variant, which is slow."""
+ON_GPU = (0, 4, 7, 8, 11, 19)
 """One of each kind: of the first, all checks run on the stand-in for a GPU; of the others, those that follow data across."""
 FOLLOWING_DATA = {
     "check_fit_score_takes_y", "check_fit_idempotent", "check_transformer_preserve_dtypes", "check_methods_subset_invariance",
@@ -63,12 +74,13 @@ OUT_OF_REACH = {
 
 def check_ids(on_gpu=False):
     """Every check of every estimator; on a GPU, or its slow stand-in, some of them unless slow tests are asked for."""
-    for number, estimator in enumerate(ESTIMATORS):
+    for number, estimator in enumerate(ESTIMATORS + NETWORKS):
         for made, check in estimator_checks_generator(estimator, legacy=True):
             name = getattr(check, "func", check).__name__
             differs = name in NOT_EQUIVALENT and estimator.get_params().get("n_hidden") != 0  # nothing hidden, nothing compared
             marks = [pytest.mark.xfail(reason=NOT_EQUIVALENT[name], strict=True)] if differs else []
-            if on_gpu and (number not in ON_GPU or (number != ON_GPU[0] and name not in FOLLOWING_DATA)):
+            thorough = estimator in NETWORKS[1::2]
+            if thorough or (on_gpu and (number not in ON_GPU or (number != ON_GPU[0] and name not in FOLLOWING_DATA))):
                 marks.append(pytest.mark.slow)
             yield pytest.param(made, check, id=f"{number}-{name}", marks=marks)
 

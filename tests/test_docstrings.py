@@ -13,7 +13,9 @@ import pytest
 
 import fastbm
 from fastbm import (
+    GAN,
     BernoulliRBM,
+    BiGAN,
     BoltzmannMachine,
     DeepBeliefClassifier,
     DeepBeliefNetwork,
@@ -23,7 +25,8 @@ from fastbm import (
 )
 
 ESTIMATORS = [
-    BernoulliRBM, BoltzmannMachine, DeepBeliefClassifier, DeepBeliefNetwork, GaussianRBM, RBMClassifier, StackedRBM,
+    GAN, BernoulliRBM, BiGAN, BoltzmannMachine, DeepBeliefClassifier, DeepBeliefNetwork, GaussianRBM, RBMClassifier,
+    StackedRBM,
 ]  # fmt: skip
 
 

@@ -77,8 +77,8 @@ def main():
     model = GAN(
         100, generator_layer_sizes=options.generator, discriminator_layer_sizes=options.discriminator,
         discriminator_activation=options.activation, dropout=options.dropout, batch_norm=options.batch_norm,
-        batch_size=options.batch_size, learning_rate=options.rate,
-        discriminator_learning_rate=options.discriminator_rate, label_smoothing=options.smoothing, learning_rate_schedule=late_decay, n_iter=options.passes,
+        batch_size=options.batch_size, learning_rate=options.rate, discriminator_learning_rate=options.discriminator_rate,
+        label_smoothing=options.smoothing, learning_rate_schedule=late_decay, n_iter=options.passes,
         random_state=options.seed, callbacks=progress(validation, max(1, options.passes // 10), 60 * options.minutes),
     )  # fmt: skip
     begin = time.perf_counter()
