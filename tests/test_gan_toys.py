@@ -47,5 +47,6 @@ def test_modes_are_counted_by_the_protocol():
 
 @pytest.mark.slow
 def test_modes_of_a_ring_are_found():
-    options = type("Options", (), {"units": 128, "layers": 2, "passes": 10, "rate": 1e-3, "rows": modes.N_ROWS})
+    how = {"units": 128, "layers": 2, "activation": "leaky_relu", "initial": "he", "passes": 10, "rate": 1e-3}
+    options = type("Options", (), how | {"rows": modes.N_ROWS})
     assert modes.one("ring", 1, 0, options) >= 7

@@ -4,7 +4,10 @@ The ring has radius 1 and deviation 0.01, the grid a spacing of 2 and deviation 
 deviations of a centre are good ones, and a centre with one of them is found. Published: a plain GAN finds 6.3 of 8 and 17.3 of
 25, one that sees four samples at once all 25.
 
-    python benchmarks/quality/modes.py [--seeds 5] [--packs 1 4] [--passes 100] [--sets ring grid]
+A pass is 1,000 steps, whatever the pack. On the grid, with one seed, `--activation leaky_relu --initial he` found 23 modes
+without packing, 20 with four samples together, after 10 and 25 passes; the defaults 14 and 25.
+
+    python benchmarks/quality/modes.py [--seeds 5] [--packs 1 4] [--passes 25] [--sets ring grid]
 """
 
 from __future__ import annotations
@@ -43,10 +46,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--packs", type=int, nargs="*", default=[1, 4])
-    parser.add_argument("--passes", type=int, default=100)
+    parser.add_argument("--passes", type=int, default=25)
     parser.add_argument("--sets", nargs="*", default=list(CENTRES))
     parser.add_argument("--units", type=int, default=128)
     parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--activation", default="relu", help="of the discriminator")
+    parser.add_argument("--initial", default="glorot")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--rows", type=int, default=N_ROWS)
     options = parser.parse_args()
@@ -63,7 +68,7 @@ def one(name: str, pack: int, seed: int, options) -> int:
     model = GAN(
         2, generator_layer_sizes=hidden, discriminator_layer_sizes=hidden, prior="normal", output="identity", pack=pack,
         batch_size=100 * pack, n_iter=options.passes * pack, learning_rate=options.rate, learning_rate_schedule="linear",
-        initial="he", random_state=seed,
+        initial=options.initial, discriminator_activation=options.activation, random_state=seed,
     )  # fmt: skip
     begin = time.process_time()
     model.fit(rows_of(name, options.rows, seed))
