@@ -64,10 +64,11 @@ def main():
 
     sizes = dict.fromkeys([f"{each}_layer_sizes" for each in ("generator", "encoder", "discriminator")], (options.units,) * 2)
     model = BiGAN(
-        50, **sizes, batch_norm=not options.no_batch_norm, batch_size=128, learning_rate_schedule=late_decay, l2=2.5e-5,
+        50, **sizes, batch_norm=not options.no_batch_norm,
+        discriminator_batch_norm=not options.no_batch_norm, batch_size=128, learning_rate_schedule=late_decay, l2=2.5e-5,
         initial=0.02, dropout=options.dropout, n_iter=options.passes, random_state=options.seed, callbacks=callback,
     )  # fmt: skip
-    untrained = BiGAN(**model.get_params() | {"n_iter": 0, "batch_norm": False, "callbacks": None}).fit(images[:1000])
+    untrained = BiGAN(**model.get_params() | {"n_iter": 0, "callbacks": None}).fit(images[:1000])
     model.fit(images)
     seconds = time.perf_counter() - begin
     accuracies = {

@@ -2,8 +2,9 @@
 
 50,000 images are trained on; the window is chosen on the first 1,000 of the 10,000 after them, among ten from 0.1 to 1; 10,000
 samples score the 10,000 test images. The baselines are 10,000 training images, and k-means centres, taken for samples.
-Published: 225 ± 2. Networks of about the published sizes, with Adam and the non-saturating loss; rates fall over the second
-half.
+Published: 225 ± 2. Two hidden layers of 512 units each, batch normalisation in both networks, Adam, and a generator that steps
+five times as far as the discriminator, which otherwise wins; rates fall to a tenth over the second half. A pass takes about ten
+seconds of processor time.
 
     python benchmarks/quality/gan_mnist.py [--minutes 55] [--passes 120] [--picture samples.png] [--checkpoint gan.safetensors]
 
@@ -53,13 +54,15 @@ def main():
     parser.add_argument("--minutes", type=float, default=55.0)
     parser.add_argument("--passes", type=int, default=120)
     parser.add_argument("--batch-size", type=int, default=100)
-    parser.add_argument("--generator", type=int, nargs="*", default=[1200, 1200])
-    parser.add_argument("--discriminator", type=int, nargs="*", default=[240, 240])
-    parser.add_argument("--activation", default="maxout")
-    parser.add_argument("--dropout", type=float, default=0.5)
-    parser.add_argument("--batch-norm", action="store_true")
-    parser.add_argument("--rate", type=float, default=2e-4)
-    parser.add_argument("--discriminator-rate", type=float)
+    parser.add_argument("--generator", type=int, nargs="*", default=[512, 512])
+    parser.add_argument("--discriminator", type=int, nargs="*", default=[512, 512])
+    parser.add_argument("--activation", default="leaky_relu")
+    parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument("--no-batch-norm", action="store_true")
+    parser.add_argument("--initial", type=float, default=0.02)
+    parser.add_argument("--prior", default="normal")
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--discriminator-rate", type=float, default=2e-4)
     parser.add_argument("--smoothing", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--baselines", action="store_true", help="only the two baselines")
@@ -76,7 +79,8 @@ def main():
         return
     model = GAN(
         100, generator_layer_sizes=options.generator, discriminator_layer_sizes=options.discriminator,
-        discriminator_activation=options.activation, dropout=options.dropout, batch_norm=options.batch_norm,
+        discriminator_activation=options.activation, dropout=options.dropout, prior=options.prior,
+        batch_norm=not options.no_batch_norm, discriminator_batch_norm=not options.no_batch_norm, initial=options.initial,
         batch_size=options.batch_size, learning_rate=options.rate, discriminator_learning_rate=options.discriminator_rate,
         label_smoothing=options.smoothing, learning_rate_schedule=late_decay, n_iter=options.passes,
         random_state=options.seed, callbacks=progress(validation, max(1, options.passes // 10), 60 * options.minutes),
