@@ -51,6 +51,7 @@ CONSTRAINTS: dict[str, list] = {
     "initial": [StrOptions(set(initializers.NAMES)), Interval(Real, 0, None, closed="neither")],
     "optimizer": [StrOptions(set(OPTIMIZERS))],
     "learning_rate": [Interval(Real, 0, None, closed="neither")],
+    "discriminator_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
     "learning_rate_schedule": [StrOptions(set(schedules.SCHEDULES)), callable],
     "beta_1": [Interval(Real, 0, 1, closed="left")],
     "beta_2": [Interval(Real, 0, 1, closed="left")],
@@ -91,6 +92,7 @@ class AdversarialTraining(FittedAdversary):
     initial: Any
     optimizer: str
     learning_rate: float
+    discriminator_learning_rate: float | None
     learning_rate_schedule: Any
     beta_1: float
     beta_2: float
@@ -131,8 +133,11 @@ class AdversarialTraining(FittedAdversary):
         )  # fmt: skip
 
     def _rates(self, fraction: float) -> tuple[float, ...]:
-        """Return the learning rate of each network when this fraction of a fit is done."""
-        return (float(self.learning_rate) * schedules.factor(self.learning_rate_schedule, fraction),) * len(self._networks)
+        """Return the learning rate of each network, the discriminator's last, when this fraction of a fit is done."""
+        factor = schedules.factor(self.learning_rate_schedule, fraction)
+        of_discriminator = self.learning_rate if self.discriminator_learning_rate is None else self.discriminator_learning_rate
+        others = (float(self.learning_rate) * factor,) * (len(self._networks) - 1)
+        return *others, float(of_discriminator) * factor
 
     # ----------------------------------------------------------------------------------------------------------- passes
 

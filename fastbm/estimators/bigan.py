@@ -64,9 +64,11 @@ class BiGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialFiles)
     optimizer : {"adam", "sgd"}, default="adam"
         Adam, or plain steps with momentum.
     learning_rate : float, default=2e-4
-        Size of the steps.
+        Size of the steps of generator and encoder.
+    discriminator_learning_rate : float, default=None
+        Size of the discriminator's; `learning_rate` when None.
     learning_rate_schedule : {"constant", "linear", "inverse"} or callable, default="constant"
-        What the learning rate is multiplied by when a fraction t of a call of `fit` is done: 1; 1 - t; 1 / (1 + 9 t); or a
+        What learning rates are multiplied by when a fraction t of a call of `fit` is done: 1; 1 - t; 1 / (1 + 9 t); or a
         function of t. `partial_fit` uses its value at 0.
     beta_1 : float in [0, 1), default=0.5
         How slowly Adam's mean of gradients forgets.
@@ -167,6 +169,7 @@ class BiGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialFiles)
         initial="glorot",
         optimizer="adam",
         learning_rate=2e-4,
+        discriminator_learning_rate=None,
         learning_rate_schedule="constant",
         beta_1=0.5,
         beta_2=0.999,
@@ -199,6 +202,7 @@ class BiGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialFiles)
         self.initial = initial
         self.optimizer = optimizer
         self.learning_rate = learning_rate
+        self.discriminator_learning_rate = discriminator_learning_rate
         self.learning_rate_schedule = learning_rate_schedule
         self.beta_1 = beta_1
         self.beta_2 = beta_2

@@ -13,7 +13,7 @@ from fastbm.estimators._adversarial_files import AdversarialFiles
 from fastbm.estimators._adversarial_fitted import probabilities
 from fastbm.estimators._adversarial_training import CONSTRAINTS, POPULATION, chunks
 from fastbm.machines import gan
-from fastbm.training import adversarial, schedules
+from fastbm.training import adversarial
 
 
 class GAN(AdversarialFiles):
@@ -144,7 +144,6 @@ class GAN(AdversarialFiles):
         "n_discriminator_steps": [Interval(Integral, 1, None, closed="left")],
         "pack": [Interval(Integral, 1, None, closed="left")],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
-        "discriminator_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
     }
     _networks = ("generator_", "discriminator_")
     _kind = gan.GAN
@@ -297,11 +296,6 @@ class GAN(AdversarialFiles):
             gan.perceptron((ends[0], *of_generator, ends[1]), generator, self.output, looks=False),
             gan.perceptron((ends[2], *of_discriminator, 1), discriminator, "identity", looks=True),
         )
-
-    def _rates(self, fraction: float):
-        factor = schedules.factor(self.learning_rate_schedule, fraction)
-        of_discriminator = self.learning_rate if self.discriminator_learning_rate is None else self.discriminator_learning_rate
-        return float(self.learning_rate) * factor, float(of_discriminator) * factor
 
     def _estimate(self, machine, rows, key) -> None:
         """Estimate the moments of batch normalisation: of the generator by latents, then of the discriminator by both rows."""
