@@ -4,7 +4,7 @@ import numpy as np
 from numba import njit
 
 from fastbm.kernels.compile_cpu import kernel
-from fastbm.kernels.sums_cpu import add_multiples_1, add_multiples_4, add_multiples_16
+from fastbm.kernels.sums_cpu import fuse_multiples_1, fuse_multiples_4, fuse_multiples_16
 from fastbm.kernels.threads_cpu import share_out
 
 UNITS = 16
@@ -53,7 +53,7 @@ def add_chosen(sums, at, rows, listed, line, count, factors):
     sums[at : at + width] = ZERO
     column = 0
     while column + 256 <= width:
-        add_multiples_16(sums, at + column, rows, listed, line, 0, count, column, factors)
+        fuse_multiples_16(sums, at + column, rows, listed, line, 0, count, column, factors)
         column += 256
     add_narrow(sums, at, rows, listed, line, count, factors, column)
 
@@ -63,10 +63,10 @@ def add_narrow(sums, at, rows, listed, line, count, factors, column):
     """Add what is left of a row from a column on."""
     width = rows.shape[1]
     while column + 64 <= width:
-        add_multiples_4(sums, at + column, rows, listed, line, 0, count, column, factors)
+        fuse_multiples_4(sums, at + column, rows, listed, line, 0, count, column, factors)
         column += 64
     while column + 16 <= width:
-        add_multiples_1(sums, at + column, rows, listed, line, 0, count, column, factors)
+        fuse_multiples_1(sums, at + column, rows, listed, line, 0, count, column, factors)
         column += 16
     for k in range(count if column < width else 0):
         row, factor = rows[listed[line, k]], factors[line, k]
@@ -88,6 +88,6 @@ def run_chosen_inputs(first, last, gradient, chosen, weights, out):
     whole = n_inputs // 64 * 64
     for column in range(0, whole, 64):  # of the weights, which stay in the cache for all rows
         for row in range(last - first):
-            add_multiples_4(flat, (first + row) * n_inputs + column, weights, listed, row, 0, counts[row], column, factors)
+            fuse_multiples_4(flat, (first + row) * n_inputs + column, weights, listed, row, 0, counts[row], column, factors)
     for row in range(last - first):
         add_narrow(flat, (first + row) * n_inputs, weights, listed, row, counts[row], factors, whole)
