@@ -193,6 +193,7 @@ def test_a_failed_first_pass_leaves_the_last_fit():
     [
         ({"generator_layer_sizes": (0,)}, "generator_layer_sizes must be integers of at least 1"),
         ({"discriminator_layer_sizes": (2.5,)}, "discriminator_layer_sizes must be integers of at least 1"),
+        ({"generator_layer_sizes": [[3], [3, 4]]}, "generator_layer_sizes must be integers of at least 1"),
         ({"callbacks": [3]}, r"callbacks\[0\] must be callable"),
         ({"learning_rate_schedule": lambda t: -1.0}, "learning_rate_schedule"),
         ({"loss": "wasserstein"}, "The 'loss' parameter of GAN must be"),
@@ -210,6 +211,7 @@ def test_data_and_latents():
     for z, message in (
         (np.zeros((2, 4)), "z must have shape"),
         (np.full((2, 3), np.inf), "finite"),
+        (np.full((2, 3), 1e39), "finite"),
         ("x", "z must be numbers"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -228,6 +230,8 @@ def test_data_and_latents():
     spoilt[3, 2] = np.nan
     with pytest.raises(ValueError, match="contains NaN"):
         MAKERS["GAN"](n_iter=1).fit(spoilt)
+    with pytest.raises(ValueError, match="X has values between .* of which float32 cannot hold some"):
+        MAKERS["GAN"](n_iter=1, output="identity").fit(X.astype(np.float64) * 1e300)
 
 
 def test_files_that_are_not_whole(tmp_path):

@@ -140,7 +140,8 @@ class FittedAdversary(BaseEstimator):
         """Return latents as float32, where the networks are; ValueError when they are none."""
         z = adopt(z)
         try:
-            z = z if home_of(z) != "cpu" else np.asarray(z, np.float32)
+            with np.errstate(over="ignore"):  # infinity is seen below
+                z = z if home_of(z) != "cpu" else np.asarray(z, np.float32)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name} must be numbers of shape (n_samples, {self.latent_dim}), got {z!r}") from error
         if z.ndim != 2 or z.shape[0] == 0 or z.shape[1] != self.latent_dim:

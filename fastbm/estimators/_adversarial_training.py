@@ -30,6 +30,8 @@ OPTIMIZERS = ("adam", "sgd")
 RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "identity": (-np.inf, np.inf)}
 """What generators with these outputs can draw."""
 HIDDEN = ("relu", "leaky_relu", "tanh", "sigmoid", "maxout")
+LARGEST = float(np.finfo(np.float32).max)
+"""The largest number that networks can be shown."""
 RECORDED = 256
 """Steps after which figures come to the host, and are looked at."""
 POPULATION = 10_000
@@ -117,7 +119,10 @@ class AdversarialTraining(FittedAdversary):
 
     def _sizes(self, name: str) -> tuple[int, ...]:
         """Return the sizes of hidden layers; ValueError when they are none."""
-        sizes = np.atleast_1d(np.asarray(getattr(self, name)))
+        try:
+            sizes = np.asarray(getattr(self, name))
+        except ValueError:  # rows of different lengths
+            sizes = np.empty((0, 0))
         if sizes.ndim != 1 or (sizes.size and (sizes.dtype.kind not in "iu" or (sizes < 1).any())):
             raise ValueError(f"{name} must be integers of at least 1, one for each hidden layer, got {getattr(self, name)!r}")
         return tuple(int(size) for size in sizes)
@@ -254,6 +259,8 @@ class Training:
         low, high = data.range or _training_data.extent(rows)
         if not (math.isfinite(low) and math.isfinite(high)):
             _validation.check_finite(estimator, rows)
+        if max(-low, high) > LARGEST:
+            raise ValueError(f"X has values between {low:g} and {high:g}, of which float32 cannot hold some; scale X")
         least, most = RANGES[estimator.output]
         if not self.warned and (low < least - _validation.ROUNDING or high > most + _validation.ROUNDING):
             warnings.warn(
