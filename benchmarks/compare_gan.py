@@ -202,7 +202,10 @@ def torch_network(nn, layers):
         elif kind == "Dropout":
             modules.append(nn.Dropout(layer.rate, inplace=False))
         elif kind == "BatchNorm":
-            modules += [nn.BatchNorm1d(layer.n_units, track_running_stats=False), *activations[layer.activation]()]
+            modules += [
+                nn.BatchNorm1d(layer.n_units, affine=layer.is_scaled, track_running_stats=False),
+                *activations[layer.activation](),
+            ]
         else:
             modules += [nn.Linear(layer.n_inputs, layer.n_outputs, layer.has_bias), *activations[layer.activation]()]
     return nn.Sequential(*modules)

@@ -33,7 +33,9 @@ def networks_of_bigan(hidden=None, dtype=np.float64):
     hidden = hidden or gan.Hidden("leaky_relu")
     layers = (
         gan.perceptron((LATENT_DIM, 7, N_FEATURES), hidden._replace(dropout=0.0), "tanh", looks=False),
-        gan.perceptron((N_FEATURES, 7, LATENT_DIM), hidden._replace(dropout=0.0), "tanh", looks=True),
+        gan.perceptron(
+            (N_FEATURES, 7, LATENT_DIM), hidden._replace(dropout=0.0), "tanh", looks=True, spreads=hidden.batch_norm
+        ),
         bigan.joint_perceptron(N_FEATURES, LATENT_DIM, (6, 5), hidden),
     )
     return bigan.BiGAN(*(Network.initial(each, seed, 0.5, dtype) for seed, each in enumerate(layers)))
@@ -217,7 +219,7 @@ def torch_network(torch, network):
             if isinstance(layer, Dense):
                 x = applied[layer.activation](functional.linear(x, own["weights"].T, own.get("bias")), layer.slope)
             elif isinstance(layer, BatchNorm):
-                x = functional.batch_norm(x, None, None, own["gain"], own["offset"], training=True, eps=layer.epsilon)
+                x = functional.batch_norm(x, None, None, own.get("gain"), own.get("offset"), training=True, eps=layer.epsilon)
                 x = applied[layer.activation](x, layer.slope)
             else:
                 assert isinstance(layer, Join)

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from fastbm import GAN, BiGAN
 
@@ -96,6 +96,14 @@ def test_a_bigan_encodes_and_decodes():
 
 
 # -------------------------------------------------------------------------------------------------------- training
+
+
+def test_latents_of_a_normalised_encoder_are_spread_as_the_prior_is():
+    for prior, spread in (("normal", lambda z: z), ("uniform", np.arctanh)):
+        model = MAKERS["BiGAN"](batch_norm=True, prior=prior, output="identity", n_iter=9, learning_rate=0.01).fit(100 * X)
+        z = spread(model.transform(100 * X).astype(np.float64))
+        assert_allclose(z.mean(axis=0), 0.0, atol=1e-4)
+        assert_allclose(z.var(axis=0), 1.0, atol=1e-3)
 
 
 @both_kinds
@@ -264,15 +272,15 @@ def test_a_gpu_trains_as_the_cpu_does(kind, gpu):
     assert other.device_ == "cuda:0"
     assert_array_equal(other.sample_latent(5, random_state=0), model.sample_latent(5, random_state=0))
     for a, b in zip(parameters(model), parameters(other), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(other.sample(5, random_state=0), model.sample(5, random_state=0), atol=1e-3)
-    np.testing.assert_allclose(other.discriminate(X[:4]), model.discriminate(X[:4]), atol=1e-3)
+        assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+    assert_allclose(other.sample(5, random_state=0), model.sample(5, random_state=0), atol=1e-3)
+    assert_allclose(other.discriminate(X[:4]), model.discriminate(X[:4]), atol=1e-3)
     there = other.to("cuda").sample(2, random_state=0)
     assert type(there) is gpu.ndarray
     assert_array_equal(there.get(), other.to("cpu").sample(2, random_state=0))
     on_device = MAKERS[kind](**options).fit(gpu.asarray(X))
     assert type(on_device.generator_.parameters) is gpu.ndarray
-    np.testing.assert_allclose(on_device.sample(2, random_state=0).get(), there.get(), atol=1e-5)
+    assert_allclose(on_device.sample(2, random_state=0).get(), there.get(), atol=1e-5)
 
 
 @pytest.mark.gpu

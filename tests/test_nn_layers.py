@@ -25,6 +25,7 @@ LAYERS = {
     **{f"dense, {name}": [Dense(5, 4, name)] for name in NAMES},
     "dense without bias": [Dense(5, 4, has_bias=False)],
     **{f"batch norm, {name}": [Dense(5, 4, has_bias=False), BatchNorm(4, name)] for name in NAMES},
+    "encoder": gan.perceptron((5, 7, 4), gan.Hidden("leaky_relu", batch_norm=True), "tanh", looks=True, spreads=True),
     "maxout": [Maxout(5, 4, 3)],
     "dropout": [Dense(5, 6, "tanh"), Dropout(6, 0.4), Dense(6, 4)],
     "join": [Dense(5, 6, "leaky_relu"), Join(6, 3), Dense(9, 4)],

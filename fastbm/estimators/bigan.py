@@ -54,7 +54,8 @@ class BiGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialFiles)
         Linear pieces of a maxout unit.
     batch_norm : bool, default=False
         Whether hidden layers of generator and encoder are normalised by the moments of a minibatch, all but the encoder's
-        first and those of maxout units; afterwards by those of the population.
+        first and those of maxout units; afterwards by those of the population. The encoder's last layer is too, before it is
+        brought to the prior's range: so latents of rows are spread as the prior's are, and cannot gather at its ends.
     discriminator_batch_norm : bool, default=False
         Whether the discriminator's are, all but the first, both kinds of pairs apart.
     dropout : float in [0, 1), default=0.0
@@ -347,7 +348,9 @@ class BiGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, AdversarialFiles)
         of_pairs = self._hidden(self.discriminator_activation, self.discriminator_batch_norm, self.dropout)
         return (
             gan.perceptron((latent_dim, *generator, n_features), hidden[0], self.output, looks=False),
-            gan.perceptron((n_features, *encoder, latent_dim), hidden[1], of_encoder, looks=True),
+            gan.perceptron(
+                (n_features, *encoder, latent_dim), hidden[1], of_encoder, looks=True, spreads=bool(self.batch_norm)
+            ),
             bigan.joint_perceptron(n_features, latent_dim, discriminator, of_pairs),
         )
 

@@ -51,11 +51,16 @@ class Hidden(NamedTuple):
         return layers + [Dropout(n_outputs, self.dropout)] * (self.dropout > 0)
 
 
-def perceptron(sizes, hidden: Hidden, output: str, *, looks: bool) -> list[Any]:
-    """Return the layers between these sizes; `looks` says that rows of data, not latents, go in."""
+def perceptron(sizes, hidden: Hidden, output: str, *, looks: bool, spreads: bool = False) -> list[Any]:
+    """Return the layers between these sizes; `looks` says that rows of data, not latents, go in.
+
+    `spreads` says that what comes out has mean 0 and variance 1 before the last activation, by batch normalisation.
+    """
     layers: list[Any] = []
     for number, (n_inputs, n_outputs) in enumerate(pairwise(sizes[:-1])):
         layers += hidden.layer(n_inputs, n_outputs, first=looks and number == 0)
+    if spreads:
+        return [*layers, Dense(sizes[-2], sizes[-1], has_bias=False), BatchNorm(sizes[-1], output, is_scaled=False)]
     return [*layers, Dense(sizes[-2], sizes[-1], output)]
 
 

@@ -19,23 +19,25 @@ class BatchNorm(NamedTuple):
     """y = f(gain · (x - mean) / √(variance + epsilon) + offset), each unit for itself.
 
     In training, moments are those of each of ``run.n_groups`` equal groups of rows; then those of the population, "mean" and
-    "variance", which are no parameters: ``Network.estimate`` sets them.
+    "variance", which are no parameters: ``Network.estimate`` sets them. Unless `is_scaled`, gain is 1 and offset 0 for good.
     """
 
     n_units: int
     activation: str = "identity"
     slope: float = 0.2
     epsilon: float = 1e-5
+    is_scaled: bool = True
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the parameters."""
-        return {"gain": (self.n_units,), "offset": (self.n_units,)}
+        return {"gain": (self.n_units,), "offset": (self.n_units,)} if self.is_scaled else {}
 
     def forward(self, own, x, run: Run, at: int, out=None):
         """Return y and backward, as ``Dense.forward`` does; backward returns the gradient of all rows, if of any."""
         space, n_rows = run.space, x.shape[0]
         y = space.rows((at, "y"), n_rows, self.n_units) if out is None else out
+        own = own if self.is_scaled else own | self._constants(space, at)
         if not run.training:
             scale = own["gain"] / namespace(x).sqrt(own["variance"] + self.epsilon)
             y[...] = x * scale
@@ -45,11 +47,19 @@ class BatchNorm(NamedTuple):
         normalise(self, own, x, normal, inverse, y)
 
         def backward(gradient, wanted, rows):
-            gains, offsets = (wanted["gain"], wanted["offset"]) if wanted else (space.nothing, space.nothing)
+            is_learnt = wanted and self.is_scaled
+            gains, offsets = (wanted["gain"], wanted["offset"]) if is_learnt else (space.nothing, space.nothing)
             normalise_backward(self, own, gradient, y, normal, inverse, gains, offsets)
             return None if rows is None else gradient[rows, :]
 
         return y, backward
+
+    def _constants(self, space, at: int):
+        values = {"gain": 1.0, "offset": 0.0}
+        arrays = {name: space.rows((at, name), 1, self.n_units)[0, :] for name in values}
+        for name, array in arrays.items():
+            array[...] = values[name]
+        return arrays
 
     def _groups(self, run: Run) -> tuple[int, int]:
         return run.n_groups, self.n_units
