@@ -26,3 +26,43 @@ def activate(x, activation: str, slope: float):
     if activation == "identity":
         return x
     return xp.where(x > 0, x, (slope if activation == "leaky_relu" else 0.0) * x)
+
+
+def fold(weights):
+    """Return the couplings between even and odd layers of a chain as one matrix: blocks (even, odd), zeros elsewhere.
+
+    `weights` is a tuple of arrays (n_k, n_(k+1)), one for each two layers.
+    """
+    xp, sizes = namespace(weights[0]), [weights[0].shape[0], *(array.shape[1] for array in weights)]
+    begins = [sum(sizes[layer % 2 : layer : 2]) for layer in range(len(sizes))]
+    folded = xp.zeros((sum(sizes[::2]), sum(sizes[1::2])), dtype=weights[0].dtype)
+    for layer, array in enumerate(weights):
+        even, odd = (begins[layer + 1], begins[layer]) if layer % 2 else (begins[layer], begins[layer + 1])
+        block = array.T if layer % 2 else array
+        folded[even : even + block.shape[0], odd : odd + block.shape[1]] = block
+    return folded
+
+
+def mean_field(given, weights, biases, means, n_updates, change, *, tolerance, max_updates, damping):
+    """As the kernel of this name, for any dtype; rows that are done are computed, but not changed, until all are."""
+    xp = namespace(given)
+    active, damped = (xp.full(given.shape[0], value, dtype=xp.bool) for value in (True, False))
+    n_updates[...] = 0
+    change[...] = xp.inf
+    for _ in range(max_updates):
+        largest = xp.zeros(given.shape[0], dtype=given.dtype)
+        part = xp.where(active, xp.where(damped, 1.0 - damping, 1.0), 0.0)
+        for layer, own in enumerate(means):
+            x = given if layer == 0 else means[layer - 1] @ weights[layer - 1] + biases[layer - 1]
+            if layer < len(weights):
+                x = x + means[layer + 1] @ weights[layer].T
+            e = xp.exp(-xp.abs(x))
+            step = xp.where(x >= 0, 1, e) / (1 + e) - own
+            largest = xp.maximum(largest, xp.max(xp.abs(step), axis=1))
+            own[...] = own + xp.astype(part, given.dtype)[:, None] * step
+        n_updates[...] = n_updates + xp.astype(active, n_updates.dtype)
+        damped = damped | (largest >= change)
+        change[...] = xp.where(active, xp.astype(largest, change.dtype), change)
+        active = active & (largest > tolerance)
+        if not xp.any(active):
+            return
