@@ -3,6 +3,7 @@
 from fastbm.estimators.boltzmann import BoltzmannMachine
 from fastbm.estimators.deep_belief_classifier import DeepBeliefClassifier
 from fastbm.estimators.deep_belief_network import DeepBeliefNetwork
+from fastbm.estimators.deep_boltzmann_machine import DeepBoltzmannMachine
 from fastbm.estimators.gaussian_rbm import GaussianRBM
 from fastbm.estimators.rbm import BernoulliRBM
 from fastbm.estimators.rbm_classifier import RBMClassifier
@@ -13,6 +14,7 @@ __all__ = [
     "BoltzmannMachine",
     "DeepBeliefClassifier",
     "DeepBeliefNetwork",
+    "DeepBoltzmannMachine",
     "GaussianRBM",
     "RBMClassifier",
     "StackedRBM",
