@@ -3,6 +3,7 @@
 from fastbm.estimators.boltzmann import BoltzmannMachine
 from fastbm.estimators.deep_belief_classifier import DeepBeliefClassifier
 from fastbm.estimators.deep_belief_network import DeepBeliefNetwork
+from fastbm.estimators.deep_boltzmann_classifier import DeepBoltzmannClassifier
 from fastbm.estimators.deep_boltzmann_machine import DeepBoltzmannMachine
 from fastbm.estimators.gaussian_rbm import GaussianRBM
 from fastbm.estimators.rbm import BernoulliRBM
@@ -14,6 +15,7 @@ __all__ = [
     "BoltzmannMachine",
     "DeepBeliefClassifier",
     "DeepBeliefNetwork",
+    "DeepBoltzmannClassifier",
     "DeepBoltzmannMachine",
     "GaussianRBM",
     "RBMClassifier",

@@ -27,7 +27,7 @@ class DBMSampling(FittedDBM):
     A subclass that has labels says how they are started, held and drawn.
     """
 
-    def _label_start(self, chains: Chains, y, seed: int) -> Any:
+    def _label_start(self, exact: RoundedDBM, chains: Chains, init, y, seed: int) -> Any:
         """Set the labels of chains, whose other layers have begun, in place; return the mask of the label layer, if any."""
         return None
 
@@ -49,7 +49,7 @@ class DBMSampling(FittedDBM):
         with using(home):
             exact = self._rounded(home)
             chains = self._start(init, n_samples, exact, seed)
-            of_labels = self._label_start(chains, y, seed)
+            of_labels = self._label_start(exact, chains, init, y, seed)
             free = [_held(states, clamps.get(layer), home) for layer, states in enumerate(chains.layers)]
             free[-1] = free[-1] if of_labels is None else of_labels
             key, beta = chain.stream_key(seed, Purpose.SAMPLING), to_device(beta, home)

@@ -266,14 +266,19 @@ def mean_field(
     exact = machine if isinstance(machine, RoundedDBM) else None
     plain: DBM = machine.machine if isinstance(machine, RoundedDBM) else machine
     given = visible_input(plain, rows, exact)
+    return mean_field_given(plain, given, tolerance=tolerance, max_updates=max_updates, damping=damping, init=init)
+
+
+def mean_field_given(machine: DBM, given, *, tolerance, max_updates, damping, init=None) -> MeanField:
+    """Return the means of the hidden units as `mean_field` does, given v W¹ + b¹, shape (n_rows, n_1)."""
     xp = namespace(given)
     if init is None:
-        means = recognise(plain, given)
+        means = recognise(machine, given)
     else:
         means = tuple(xp.asarray(each, dtype=given.dtype, copy=True) for each in init)
     n_updates, change = xp.zeros(given.shape[0], dtype=xp.int32), xp.zeros(given.shape[0], dtype=xp.float32)
     kernels.mean_field(
-        given, plain.weights[1:], plain.biases[2:], means, n_updates, change, tolerance=float(tolerance),
+        given, machine.weights[1:], machine.biases[2:], means, n_updates, change, tolerance=float(tolerance),
         max_updates=int(max_updates), damping=float(damping),
     )  # fmt: skip
     return MeanField(means, n_updates, change)

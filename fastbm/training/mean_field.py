@@ -60,6 +60,9 @@ class Info(NamedTuple):
 NegativePhase = Callable[..., tuple[State, dict]]
 """``phase(state, *, key, n_steps)``: run the chains; return the state and the means of the odd layers given the even ones."""
 
+DataPhase = Callable[..., MeanField]
+"""``data_phase(exact, rows, *, tolerance, max_updates, damping)``: the means of all layers but the visible one, given rows."""
+
 
 def init(machine: DBM, n_chains: int) -> State:
     """Return a state whose chains have all units off, as if that were the first draw of the odd layers."""
@@ -101,8 +104,8 @@ def persistent(state: State, *, key, n_steps):
 
 
 def step(
-    state: State, rows: Rows, *, phase: NegativePhase = persistent, key, n_steps, learning_rate, momentum=0.0, l1=0.0, l2=0.0,
-    centered=False, max_norm=None, weights=None, **of_mean_field,
+    state: State, rows: Rows, *, phase: NegativePhase = persistent, data_phase: DataPhase | None = None, key, n_steps, learning_rate,
+    momentum=0.0, l1=0.0, l2=0.0, centered=False, max_norm=None, weights=None, **of_mean_field,
 ) -> tuple[State, Info]:  # fmt: skip
     """Make one update of the parameters from one minibatch.
 
@@ -114,6 +117,8 @@ def step(
         The minibatch, from `prepare`.
     phase : NegativePhase
         How the model is sampled.
+    data_phase : DataPhase, optional
+        How the means of all layers but the visible one are found; mean field when None.
     key : (uint32, uint32)
         The random stream of the training.
     n_steps : int
@@ -132,7 +137,7 @@ def step(
     ValueError
         When the weights have grown beyond what can be sampled, or are no longer finite; on the GPU `dbm.check` says so.
     """
-    positive = dbm.mean_field(state.exact, rows, **of_mean_field)
+    positive = (data_phase or dbm.mean_field)(state.exact, rows, **of_mean_field)
     state, negative = phase(state, key=key, n_steps=n_steps)
     machine, exact, velocity, chains, offsets, _ = state
     n_chains = len(next(iter(negative.values())))
