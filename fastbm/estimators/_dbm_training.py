@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from copy import copy
@@ -36,6 +37,11 @@ DBM_CONSTRAINTS: dict[str, list] = {name: CONSTRAINTS[name] for name in SHARED} 
     "mean_field_damping": [Interval(Real, 0, 1, closed="left")],
     "shuffle": ["boolean"],
 }
+FIRST_WEIGHTS = 0.01
+"""Standard deviation of the first weights that lead from the visible layer, as of restricted machines; of those above it is
+√(2 / (n_below + n_above)) [1]_, so that layers hear of each other from the start.
+
+.. [1] Glorot & Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010."""
 
 
 class DBMTraining(DBMSampling):
@@ -184,7 +190,10 @@ class DBMTraining(DBMSampling):
         """Return the machine that training starts from, on the CPU."""
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(Purpose.INITIALIZATION),)))
         sizes = [data.n_features, *self._sizes(), *([data.n_labels] if data.n_labels else [])]
-        weights = tuple(rng.normal(0.0, 0.01, pair).astype(np.float32) for pair in pairwise(sizes))
+        scales = [FIRST_WEIGHTS, *(math.sqrt(2.0 / sum(pair)) for pair in pairwise(sizes[1:]))]
+        weights = tuple(
+            rng.normal(0.0, scale, pair).astype(np.float32) for scale, pair in zip(scales, pairwise(sizes), strict=True)
+        )
         return DBM(weights, tuple(np.zeros(size, np.float32) for size in sizes))
 
     def _state(self, home: str) -> State:

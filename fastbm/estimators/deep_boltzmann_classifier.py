@@ -9,10 +9,11 @@ from sklearn.base import _fit_context
 from fastbm.estimators import _labels
 from fastbm.estimators._dbm_files import check_layers
 from fastbm.estimators._dbm_labels import LabelledDBM
+from fastbm.estimators._dbm_perceptrons import DBMPerceptrons
 from fastbm.estimators._dbm_training import DBM_CONSTRAINTS
 
 
-class DeepBoltzmannClassifier(LabelledDBM):
+class DeepBoltzmannClassifier(LabelledDBM, DBMPerceptrons):
     """TODO."""
 
     _parameter_constraints: dict = DBM_CONSTRAINTS

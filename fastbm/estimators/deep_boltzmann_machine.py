@@ -5,10 +5,11 @@ from __future__ import annotations
 from sklearn.base import _fit_context
 
 from fastbm.estimators._dbm_files import DBMFiles, check_layers
+from fastbm.estimators._dbm_perceptrons import DBMPerceptrons
 from fastbm.estimators._dbm_training import DBM_CONSTRAINTS
 
 
-class DeepBoltzmannMachine(DBMFiles):
+class DeepBoltzmannMachine(DBMPerceptrons, DBMFiles):
     """TODO."""
 
     _parameter_constraints: dict = DBM_CONSTRAINTS
