@@ -14,6 +14,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -23,7 +24,7 @@ from fastbm.device import home_of, namespace
 from fastbm.machines import rbm
 from fastbm.machines.dbm import DBM
 from fastbm.machines.rbm import RBM
-from fastbm.training.ascent import State
+from fastbm.training.ascent import NegativePhase, State
 from fastbm.training.minibatches import Rows
 
 
@@ -32,6 +33,11 @@ def factors(layer: int, n_layers: int) -> tuple[float, float]:
     if n_layers == 1:
         return 1.0, 1.0
     return (2.0 if layer == 0 else 1.0), (2.0 if layer == n_layers - 1 else 1.0)
+
+
+def phase(up: float, down: float) -> NegativePhase:
+    """Return the negative phase of a machine whose couplings are multiplied by these powers of two: see `from_data`."""
+    return partial(from_data, up=up, down=down)
 
 
 def from_data(state: State, rows: Rows, *, key, n_steps, up=1.0, down=1.0):
@@ -59,7 +65,7 @@ def infer(machine: RBM, exact: rbm.RoundedRBM, rows: Rows, up: float):
 
 
 def _multiplied(states, couplings, bias, exponent, factor: float):
-    """Return logits and means of the units that couplings, multiplied by a power of two, lead to: by the inverse temperature."""
+    """Return logits and means of the units that couplings, times a power of two, lead to: by the inverse temperature."""
     xp = namespace(bias)
     logits, means = (xp.empty((len(states), bias.size), np.float32) for _ in range(2))
     beta = xp.full(1, factor, np.float32)
