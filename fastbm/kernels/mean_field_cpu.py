@@ -6,7 +6,7 @@ that tiles stay full.
 """
 
 import numpy as np
-from numba import carray, float32, int64, njit
+from numba import carray, float32, njit
 
 from fastbm.kernels import formulas, simd_cpu
 from fastbm.kernels.compile_cpu import kernel

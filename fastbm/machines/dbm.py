@@ -3,8 +3,8 @@
 energy(v, h¹, …, h^L) = -(v W¹ h¹ + h¹ W² h² + … + a v + b¹ h¹ + …). Given the odd layers the units of the even ones are
 independent, and the other way round: *folded*, the machine is a restricted one, even layers on one side and odd layers on the
 other, and what is known of those holds for it: log Z, free energies with the odd layers summed out, tempering. Given the
-visible units alone the hidden ones are not independent; *mean field* is the factorial distribution q(h | v) = Π μ^h (1 - μ)^(1-h)
-nearest to their posterior in the sense of the bound log p(v) ≥ E_q[-energy(v, h)] + H(q) - log Z.
+visible units alone the hidden ones are not independent; *mean field* is the distribution q(h | v) = Π μ^h (1 - μ)^(1 - h)
+nearest to their posterior: it makes the bound log p(v) ≥ E_q[-energy(v, h)] + H(q) - log Z as high as it can be.
 
 References
 ----------
@@ -300,5 +300,15 @@ def recognise(machine: DBM, given) -> tuple:
     means = [bernoulli.mean(twice)]
     for layer, (weights, bias) in enumerate(zip(machine.weights[1:], machine.biases[2:], strict=True), start=2):
         doubled = means[-1] if layer == len(machine.weights) else 2.0 * means[-1]
-        means.append(bernoulli.mean(doubled @ weights + bias))
+        means.append(_upward(doubled, weights, bias))
     return tuple(means)
+
+
+def _upward(below, weights, bias):
+    """Return σ(below @ weights + bias), by the kernel where it is one's."""
+    if below.dtype != np.float32 or weights.dtype != np.float32:
+        return bernoulli.mean(below @ weights + bias)
+    out, plain = namespace(below).empty((len(below), len(bias)), np.float32), weights.flags.c_contiguous
+    right = weights if plain else weights.T
+    kernels.product(below, right, out, transpose_b=not plain, bias=bias, activation="sigmoid")
+    return out

@@ -31,7 +31,7 @@ from fastbm.machines import dbm
 from fastbm.machines.dbm import DBM, Chains, MeanField, RoundedDBM
 from fastbm.machines.rows import Rows
 from fastbm.training import ascent, minibatches
-from fastbm.training.ascent import OFFSET_RATE, Offsets
+from fastbm.training.ascent import OFFSET_RATE
 
 
 class State(NamedTuple):
@@ -224,8 +224,11 @@ def _move_biases(machine, exact, velocity, gradients, *, learning_rate, momentum
     none = namespace(gradients[0]).empty(0, np.float32)
     for first in range(0, len(gradients), 2):
         two = slice(first, first + 2)
-        pairs = [machine.biases[two], gradients[two], velocity.biases[two] if velocity else (none, none), exact.biases[two]]
-        of_both = [one for pair in pairs for one in ((none, pair[0]) if len(gradients) == first + 1 else pair)]
-        kernels.step_biases(*of_both, learning_rate=learning_rate, momentum=momentum)
+        last = velocity.biases[two] if velocity else (none, none)
+        of_layers = [machine.biases[two], gradients[two], last, exact.biases[two]]
+        if len(gradients) == first + 1:
+            of_layers = [(none, each[0]) for each in of_layers]
+        bias, gradient, last, copy = of_layers
+        kernels.step_biases(*bias, *gradient, *last, *copy, learning_rate=learning_rate, momentum=momentum)
     if namespace(none) is np:
         dbm.check_biases(exact)
