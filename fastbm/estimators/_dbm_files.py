@@ -140,7 +140,9 @@ def check_layers(weights, biases) -> DBM:
     """Return a machine given by hand, float32 where all is, else float64; ValueError names what does not fit."""
     for name, value in (("weights", weights), ("biases", biases)):
         if not isinstance(value, list | tuple) or not value:
-            raise ValueError(f"{name} must be a list with an array for each {'pair of layers' if name == 'weights' else 'layer'}")
+            raise ValueError(
+                f"{name} must be a list with an array for each {'pair of layers' if name == 'weights' else 'layer'}"
+            )
     weights, biases = ([to_host(adopt(array)) for array in arrays] for arrays in (weights, biases))
     if len(biases) != len(weights) + 1:
         raise ValueError(f"biases must be {len(weights) + 1}, one for each layer, the visible one first, got {len(biases)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from numbers import Integral
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -79,7 +80,7 @@ class FittedDBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBMParameters
         home = home_of(weights[0]) if weights else "cpu"
         weights, biases = ([_as_floats(to_device(array, home)) for array in arrays] for arrays in (weights, biases))
         sizes = [bias.shape for bias in biases]
-        expected = [below + above for below, above in zip(sizes, sizes[1:], strict=False)]
+        expected = [below + above for below, above in pairwise(sizes)]
         if (
             not weights
             or {len(size) for size in sizes} != {1}
@@ -174,7 +175,9 @@ class FittedDBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBMParameters
         with using(home_of(rows)):
             found, xp = [inferred for _, inferred in self._parts(rows)], namespace(rows)
             means = tuple(xp.concatenate(of_layer) for of_layer in zip(*(each.means for each in found), strict=True))
-            return MeanField(means, *(xp.concatenate([getattr(each, name) for each in found]) for name in MeanField._fields[1:]))
+            return MeanField(
+                means, *(xp.concatenate([getattr(each, name) for each in found]) for name in MeanField._fields[1:])
+            )
 
     def transform(self, X, layers="top"):
         """Return the mean-field probabilities of hidden units given the visible ones.

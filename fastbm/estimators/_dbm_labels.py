@@ -37,8 +37,8 @@ class LabelledDBM(ClassifierMixin, DBMFiles):
         got = (np.shape(self.class_coefs_), np.shape(self.intercept_class_))
         if got != (shape, shape[1:]):
             raise ValueError(
-                f"class_coefs_ and intercept_class_ of shapes {got[0]} and {got[1]} do not fit together with {shape[0]} units in "
-                f"the top hidden layer and {shape[1]} classes"
+                f"class_coefs_ and intercept_class_ of shapes {got[0]} and {got[1]} do not fit together with {shape[0]} units "
+                f"of the top hidden layer and {shape[1]} classes"
             )
         return [*weights, self.class_coefs_], [*biases, self.intercept_class_]
 

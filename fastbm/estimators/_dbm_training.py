@@ -11,12 +11,13 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from tqdm.auto import tqdm
 
 from fastbm import chain, device
 from fastbm.chain import Purpose
 from fastbm.estimators import _monitoring, _training_data, _validation
+from fastbm.estimators._dbm_greedy import DoubledRBM, pretrained
 from fastbm.estimators._dbm_sampling import DBMSampling
 from fastbm.estimators._training import CONSTRAINTS, LARGEST_FLOAT
 from fastbm.machines import dbm
@@ -29,12 +30,15 @@ SHARED = (
     "learning_rate_schedule", "n_gibbs_steps_schedule", "centered", "callbacks", "warm_start", "device",
 )  # fmt: skip
 """Parameters whose constraints are those of restricted machines."""
+GREEDY = ("n_iter", "learning_rate", "n_gibbs_steps", "momentum", "sparsity_target", "sparsity_cost")
+"""Parameters of greedy training, which may have one value for each layer; their names begin with "pretraining_"."""
 DBM_CONSTRAINTS: dict[str, list] = {name: CONSTRAINTS[name] for name in SHARED} | {
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
     "max_norm": [Interval(Real, 0, None, closed="neither"), None],
     "mean_field_tol": [Interval(Real, 0, None, closed="left")],
     "mean_field_max_updates": [Interval(Integral, 1, None, closed="left")],
     "mean_field_damping": [Interval(Real, 0, 1, closed="left")],
+    **{f"pretraining_{name}": [*CONSTRAINTS[name], "array-like"] for name in GREEDY},
     "shuffle": ["boolean"],
 }
 FIRST_WEIGHTS = 0.01
@@ -52,9 +56,14 @@ class DBMTraining(DBMSampling):
     def _fit(self, X, sample_weight=None, **labels):
         """Fit to data; an earlier fit is untouched when it fails."""
         fresh, callbacks = not (self.warm_start and hasattr(self, "coefs_")), _monitoring.check_callbacks(self.callbacks)
+        if fresh and any(self._greedy_values()["n_iter"]) and _training_data.is_batches(X) and iter(X) is X:
+            raise ValueError(
+                "X is an iterator, which gives its batches once, but greedy training needs them for each layer; "
+                "use pretraining_n_iter=0, or an object that can be iterated over again, such as a list of batches"
+            )
         data, fitted = self._take(X, sample_weight, fresh=fresh, **labels)
         with device.using(fitted["device"]):
-            state = self._passes(self._begin(data, fitted), data, fitted, callbacks)
+            state = self._passes(self._begin(data, fitted, X, sample_weight), data, fitted, callbacks)
             return self._set_fitted(state, **fitted)
 
     def _partial_fit(self, X, sample_weight=None, **labels):
@@ -74,7 +83,7 @@ class DBMTraining(DBMSampling):
     def _passes(self, state: State, data, fitted, callbacks) -> State:
         """Make `n_iter` passes over the data, or fewer where a callback says so; return the state after them."""
         key, n_iter, size = chain.stream_key(fitted["seed"], Purpose.TRAINING), int(self.n_iter), int(self.batch_size)
-        n_batches, warned = data.count(size), False
+        n_batches, warned = data.count(size), fitted.pop("warned", False)
         with tqdm(total=n_batches and n_iter * n_batches, disable=not self.verbose, desc="fitting", mininterval=0.5) as bar:
             for iteration in range(n_iter):
                 begin, report, settings = time.perf_counter(), Report(), ()
@@ -154,6 +163,7 @@ class DBMTraining(DBMSampling):
         """Return the data, and what will be fitted besides the training state; the estimator is not changed."""
         device.resolve(self.device)  # its errors come first
         sizes = self._sizes()
+        self._greedy_values()
         recipient = copy(self) if fresh else self  # validate_data writes on its estimator
         data = _training_data.of(recipient, X, sample_weight, reset=fresh)
         fitted: dict[str, Any] = {"n_iter": 0, "history": [], "home": data.home, "report": (np.nan, np.nan)}
@@ -176,15 +186,54 @@ class DBMTraining(DBMSampling):
         fitted |= {"dtype": self.coefs_[0].dtype, "seed": self._seed, "n_iter": self.n_iter_, "goes_on": True}
         return data, fitted | {"history": list(self.history_), "pretraining": self.pretraining_history_}
 
-    def _begin(self, data, fitted) -> State:
-        """Move the data to the device; return a training state there, all copies: a fit that fails changes nothing."""
+    def _begin(self, data, fitted, X=None, sample_weight=None) -> State:
+        """Move the data to the device; return a training state there, all copies: a fit that fails changes nothing.
+
+        Given `X`, layers are first trained greedily, if they are to be.
+        """
         home = fitted["device"]
         data.move(home)
         if fitted.pop("goes_on", False):
             return self._state(home)
         machine = self._initial_machine(data, fitted["seed"])
         machine = dbm.moved(machine, lambda array: device.to_device(array, home))
+        if X is not None and any(self._greedy_values()["n_iter"]):
+            rows = getattr(data, "X", X)  # checked
+            stacked, fitted["pretraining"] = pretrained(
+                self, self._greedy_layers(home), rows, sample_weight, fitted["seed"], home
+            )
+            fitted["warned"], n = True, len(stacked.weights)
+            machine = DBM((*stacked.weights, *machine.weights[n:]), (*stacked.biases, *machine.biases[n + 1 :]))
         return mean_field.init(machine, int(self.n_chains or self.batch_size))
+
+    def _greedy_values(self) -> dict[str, list]:
+        """Return the parameters of greedy training by their names in a restricted machine, a value for each layer."""
+        return {name: self._values(f"pretraining_{name}", CONSTRAINTS[name]) for name in GREEDY}
+
+    def _greedy_layers(self, home: str) -> list[DoubledRBM]:
+        """Return new restricted machines to be trained one on the other."""
+        shared = {name: getattr(self, name) for name in ("batch_size", "verbose", "shuffle", "l1", "l2", "centered")}
+        values = self._greedy_values()
+        return [
+            DoubledRBM(
+                size, algorithm="cd", device=home, learning_rate_schedule="linear", **shared,
+                **{name: of_layers[number] for name, of_layers in values.items()},
+            )
+            for number, size in enumerate(self._sizes())
+        ]  # fmt: skip
+
+    def _values(self, name: str, constraints: list) -> list:
+        """Return a parameter's value for each layer; ValueError when there are more or fewer, or one is not valid."""
+        value, n_layers = getattr(self, name), len(self._sizes())
+        values = [value] * n_layers if np.ndim(value) == 0 else list(value)
+        if len(values) != n_layers:
+            raise ValueError(
+                f"{name} must be one value, or one for each of the {n_layers} layers of hidden_layer_sizes, got "
+                f"{len(values)}: {value!r}"
+            )
+        for each in values:
+            validate_parameter_constraints({name: constraints}, {name: each}, caller_name=type(self).__name__)
+        return values
 
     def _initial_machine(self, data, seed: int) -> DBM:
         """Return the machine that training starts from, on the CPU."""

@@ -104,8 +104,8 @@ def persistent(state: State, *, key, n_steps):
 
 
 def step(
-    state: State, rows: Rows, *, phase: NegativePhase = persistent, data_phase: DataPhase | None = None, key, n_steps, learning_rate,
-    momentum=0.0, l1=0.0, l2=0.0, centered=False, max_norm=None, weights=None, **of_mean_field,
+    state: State, rows: Rows, *, phase: NegativePhase = persistent, data_phase: DataPhase | None = None, key, n_steps,
+    learning_rate, momentum=0.0, l1=0.0, l2=0.0, centered=False, max_norm=None, weights=None, **of_mean_field,
 ) -> tuple[State, Info]:  # fmt: skip
     """Make one update of the parameters from one minibatch.
 
