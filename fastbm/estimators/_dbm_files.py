@@ -124,7 +124,7 @@ class DBMFiles(DBMTraining):
         self._set_fitted(
             mean_field.resume(machine, velocity, chains, offsets), seed=seed, n_iter=n_iter, dtype=weights[0].dtype,
             features=features, device=device.resolve("auto"), report=tuple(report),
-            **{name[:-1].removesuffix("_history"): _history_of_file(header, name) for name in HISTORIES},
+            history=_history_of_file(header, "history_"), pretraining=_history_of_file(header, "pretraining_history_"),
         )  # fmt: skip
         if self._sizes() != [len(bias) for bias in self.intercepts_]:
             raise ValueError(f"hidden_layer_sizes={self.hidden_layer_sizes} are not the sizes of the layers")

@@ -210,7 +210,7 @@ class FittedDBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBMParameters
         n_layers = self.n_layers_
         if isinstance(layers, str) and layers in ("top", "all"):
             return [n_layers] if layers == "top" else list(range(1, n_layers + 1))
-        if isinstance(layers, Integral) and not isinstance(layers, bool) and 1 <= layers <= n_layers:
+        if isinstance(layers, Integral) and not isinstance(layers, bool) and 1 <= int(layers) <= n_layers:
             return [int(layers)]
         raise ValueError(f"layers must be 'top', 'all' or the number of a hidden layer, 1 to {n_layers}, got {layers!r}")
 

@@ -76,8 +76,10 @@ class LabelledDBM(ClassifierMixin, DBMFiles):
             sum(shares[:, k : k + 1] * each for k, each in enumerate(of_layer))
             for of_layer in zip(*(each.means for each in found), strict=True)
         )
-        changes = namespace(bounds).stack([each.change for each in found])
-        return MeanField(tuple(means), sum(each.n_updates for each in found), changes.max(axis=0))
+        n_updates, changes = (
+            namespace(bounds).stack([getattr(each, name) for each in found]) for name in ("n_updates", "change")
+        )
+        return MeanField(tuple(means), n_updates.sum(axis=0), changes.max(axis=0))
 
     def free_energy(self, X):
         """Return the variational free energy -log Σ_y exp(E_q[-energy(v, h, y)] + H(q)) of each row, q mean field given y.

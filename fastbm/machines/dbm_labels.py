@@ -100,7 +100,7 @@ def class_bounds(exact: RoundedDBM, rows: Rows, **how) -> tuple[Any, list[MeanFi
 def advance(exact: RoundedDBM, chains: Chains, n_updates: int, *, key, beta=None, free=None, first_chain=0) -> Chains:
     """Run `n_updates` more block updates of the joint machine, as ``dbm.advance`` does; the labels are drawn in every chain."""
     last, home = len(chains.layers) - 1, home_of(chains.layers[0])
-    free = [None] * (last + 1) if free is None else list(free)
+    free: list = [None] * (last + 1) if free is None else list(free)
     free[last] = no_unit(exact.machine.biases[-1].shape[0], home)
     beta = rbm.untempered(home) if beta is None else beta
     stop = chains.updates + n_updates
