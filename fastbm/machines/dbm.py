@@ -270,7 +270,7 @@ def mean_field(
     if init is None:
         means = recognise(plain, given)
     else:
-        means = tuple(xp.asarray(each, dtype=given.dtype, copy=True) for each in init)
+        means = tuple(1.0 * xp.asarray(each, dtype=given.dtype) for each in init)
     n_updates, change = xp.zeros(given.shape[0], dtype=xp.int32), xp.zeros(given.shape[0], dtype=xp.float32)
     kernels.mean_field(
         given, plain.weights[1:], plain.biases[2:], means, n_updates, change, tolerance=float(tolerance),
