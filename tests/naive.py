@@ -246,3 +246,23 @@ def distribution(couplings, bias, beta=1.0, given=None):
     if given is not None:
         minus_energy[(states != given)[:, ~np.isnan(given)].any(axis=1)] = -np.inf
     return states, np.exp(minus_energy - log_sum_exp(minus_energy))
+
+
+def mean_field(given, weights, biases, means, tolerance, max_updates, damping):
+    """The means of one row after its updates, their number, and the largest distance at the last; in float64."""
+    means, kept, before, n_updates = [np.array(each, np.float64) for each in means], 0.0, np.inf, 0
+    while n_updates < max_updates:
+        distances, n_updates = [], n_updates + 1
+        for layer in range(len(means)):
+            x = np.array(given, np.float64) if layer == 0 else biases[layer - 1] + means[layer - 1] @ weights[layer - 1]
+            if layer + 1 < len(means):
+                x = x + weights[layer] @ means[layer + 1]
+            distances.append(1 / (1 + np.exp(-x)) - means[layer])
+            means[layer] += (1 - kept) * distances[-1]
+        largest = max(abs(each).max() for each in distances)
+        if largest >= before:
+            kept = damping
+        if largest <= tolerance:
+            break
+        before = largest
+    return means, n_updates, largest

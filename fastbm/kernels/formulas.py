@@ -46,23 +46,24 @@ def fold(weights):
 def mean_field(given, weights, biases, means, n_updates, change, *, tolerance, max_updates, damping):
     """As the kernel of this name, for any dtype; rows that are done are computed, but not changed, until all are."""
     xp = namespace(given)
-    active, damped = (xp.full(given.shape[0], value, dtype=xp.bool) for value in (True, False))
+    zeros = xp.zeros(given.shape[0], dtype=given.dtype)
+    active, kept = zeros == 0, zeros
     n_updates[...] = 0
-    change[...] = xp.inf
+    change[...] = float("inf")
     for _ in range(max_updates):
-        largest = xp.zeros(given.shape[0], dtype=given.dtype)
-        part = xp.where(active, xp.where(damped, 1.0 - damping, 1.0), 0.0)
+        largest = zeros
+        part = xp.where(active, 1.0 - kept, zeros)
         for layer, own in enumerate(means):
             x = given if layer == 0 else means[layer - 1] @ weights[layer - 1] + biases[layer - 1]
             if layer < len(weights):
                 x = x + means[layer + 1] @ weights[layer].T
             e = xp.exp(-xp.abs(x))
-            step = xp.where(x >= 0, 1, e) / (1 + e) - own
+            step = xp.where(x >= 0, xp.ones_like(e), e) / (1.0 + e) - own
             largest = xp.maximum(largest, xp.max(xp.abs(step), axis=1))
-            own[...] = own + xp.astype(part, given.dtype)[:, None] * step
-        n_updates[...] = n_updates + xp.astype(active, n_updates.dtype)
-        damped = damped | (largest >= change)
-        change[...] = xp.where(active, xp.astype(largest, change.dtype), change)
+            own[...] = own + part[:, None] * step
+        n_updates[...] = n_updates + xp.where(active, xp.ones_like(n_updates), xp.zeros_like(n_updates))
+        kept = xp.where(largest >= xp.asarray(change, dtype=given.dtype), zeros + damping, kept)
+        change[...] = xp.where(active, xp.asarray(largest, dtype=change.dtype), change)
         active = active & (largest > tolerance)
         if not xp.any(active):
             return

@@ -275,7 +275,7 @@ def mean_field_given(machine: DBM, given, *, tolerance, max_updates, damping, in
     if init is None:
         means = recognise(machine, given)
     else:
-        means = tuple(xp.asarray(each, dtype=given.dtype, copy=True) for each in init)
+        means = tuple(1.0 * xp.asarray(each, dtype=given.dtype) for each in init)
     n_updates, change = xp.zeros(given.shape[0], dtype=xp.int32), xp.zeros(given.shape[0], dtype=xp.float32)
     kernels.mean_field(
         given, machine.weights[1:], machine.biases[2:], means, n_updates, change, tolerance=float(tolerance),

@@ -79,13 +79,13 @@ def resume(machine: DBM, velocity: DBM | None, chains: Chains, offsets: tuple | 
 
 def laid_out(machine: DBM) -> DBM:
     """Return a copy, in float32, whose weights lie in memory as couplings from even to odd layers."""
-    xp = namespace(machine.biases[0])
-    weights = tuple(
-        xp.array(array.T, dtype=np.float32, order="C", copy=True).T if layer % 2 else
-        xp.array(array, dtype=np.float32, order="C", copy=True)
-        for layer, array in enumerate(machine.weights)
-    )  # fmt: skip
-    return DBM(weights, tuple(xp.array(bias, dtype=np.float32, copy=True) for bias in machine.biases))
+    weights = (_copy(array.T).T if layer % 2 else _copy(array) for layer, array in enumerate(machine.weights))
+    return DBM(tuple(weights), tuple(map(_copy, machine.biases)))
+
+
+def _copy(array):
+    xp = namespace(array)
+    return xp.array(xp.ascontiguousarray(array), np.float32)
 
 
 def prepare(state: State, rows, binary: bool | None = None) -> tuple[State, Rows]:
@@ -222,13 +222,14 @@ def _shorten(weights, max_norm) -> None:
 def _move_biases(machine, exact, velocity, gradients, *, learning_rate, momentum) -> None:
     """Move the biases of all layers, two at a time, in the machine and in its rounding."""
     none = namespace(gradients[0]).empty(0, np.float32)
-    for first in range(0, len(gradients), 2):
-        two = slice(first, first + 2)
-        last = velocity.biases[two] if velocity else (none, none)
-        of_layers = [machine.biases[two], gradients[two], last, exact.biases[two]]
-        if len(gradients) == first + 1:
-            of_layers = [(none, each[0]) for each in of_layers]
-        bias, gradient, last, copy = of_layers
-        kernels.step_biases(*bias, *gradient, *last, *copy, learning_rate=learning_rate, momentum=momentum)
+    last = velocity.biases if velocity else (none,) * len(gradients)
+    layers = [*zip(machine.biases, gradients, last, exact.biases, strict=True)]
+    if len(layers) % 2:
+        layers.insert(0, (none,) * 4)
+    for (bias, gradient, step, copy), (other, its_gradient, its_step, its_copy) in zip(layers[::2], layers[1::2], strict=True):
+        kernels.step_biases(
+            bias, other, gradient, its_gradient, step, its_step, copy, its_copy, learning_rate=learning_rate,
+            momentum=momentum,
+        )  # fmt: skip
     if namespace(none) is np:
         dbm.check_biases(exact)
