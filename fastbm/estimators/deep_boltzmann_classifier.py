@@ -16,8 +16,8 @@ from fastbm.estimators._dbm_training import DBM_CONSTRAINTS
 class DeepBoltzmannClassifier(LabelledDBM, DBMPerceptrons):
     """Deep Boltzmann machine with labels: a softmax group above the top hidden layer, joined to all its units [1]_.
 
-    p(v, h¹, …, h^L, y) = exp(v W¹ h¹ + … + h^L U y + … + d y) / Z, with y a layer of `n_classes` units, of which one is on, the last
-    of the chain of layers. It is trained as :class:`fastbm.DeepBoltzmannMachine` is, labels given with the
+    p(v, h¹, …, h^L, y) = exp(v W¹ h¹ + … + h^L U y + … + d y) / Z, with y a layer of `n_classes` units, of which one
+    is on, the last of the chain of layers. It is trained as :class:`fastbm.DeepBoltzmannMachine` is, labels given with the
     data and drawn in the chains; greedy training leaves them out. A row is classified by comparing, class by class, the bounds
     of log p(v, y) that mean field gives with the label held: p(y | v) itself with one hidden layer, where this is the model of
     :class:`fastbm.RBMClassifier`. Rows can be sampled given a label. That takes a mean field for each class; `fine_tune` gives

@@ -100,8 +100,8 @@ def class_bounds(exact: RoundedDBM, rows: Rows, **how) -> tuple[Any, list[MeanFi
 def advance(exact: RoundedDBM, chains: Chains, n_updates: int, *, key, beta=None, free=None, first_chain=0) -> Chains:
     """Run `n_updates` more block updates of the joint machine, as ``dbm.advance`` does; the labels are drawn in every chain."""
     last, home = len(chains.layers) - 1, home_of(chains.layers[0])
-    free: list = [None] * (last + 1) if free is None else list(free)
-    free[last] = no_unit(exact.machine.biases[-1].shape[0], home)
+    masks: list = [None] * (last + 1) if free is None else list(free)
+    masks[last] = no_unit(exact.machine.biases[-1].shape[0], home)
     beta = rbm.untempered(home) if beta is None else beta
     stop = chains.updates + n_updates
     while chains.updates < stop:
@@ -109,7 +109,7 @@ def advance(exact: RoundedDBM, chains: Chains, n_updates: int, *, key, beta=None
         if mine:
             draw(exact, chains.layers, key=key, beta=beta, update=chains.updates, first_chain=first_chain)
         together = min(2 if mine else 1, stop - chains.updates)
-        chains = dbm.advance(exact, chains, together, key=key, beta=beta, free=free, first_chain=first_chain)
+        chains = dbm.advance(exact, chains, together, key=key, beta=beta, free=masks, first_chain=first_chain)
     return chains
 
 
