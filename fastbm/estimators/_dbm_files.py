@@ -34,10 +34,12 @@ class DBMFiles(DBMTraining):
             raise ValueError(f"hidden_layer_sizes={self.hidden_layer_sizes} does not match weights of layers of {list(sizes)}")
         dbm.rounded(machine)  # what cannot be sampled is no machine
         state = mean_field.init(machine, int(self.n_chains or self.batch_size))
-        return self._set_fitted(
+        self._set_fitted(
             state, seed=_validation.resolve_seed(self.random_state), n_iter=0, dtype=machine.weights[0].dtype,
             features=features, device=device.resolve(self.device), report=(np.nan, np.nan),
         )  # fmt: skip
+        self._set_parameters(machine)  # as they are given, which training rounds to float32
+        return self
 
     def save(self, path):
         """Write the fitted machine to a safetensors file: parameters, settings, chains, stream position, last step, history.
@@ -126,6 +128,7 @@ class DBMFiles(DBMTraining):
             features=features, device=device.resolve("auto"), report=tuple(report),
             history=_history_of_file(header, "history_"), pretraining=_history_of_file(header, "pretraining_history_"),
         )  # fmt: skip
+        self._set_parameters(machine)
         if self._sizes() != [len(bias) for bias in self.intercepts_]:
             raise ValueError(f"hidden_layer_sizes={self.hidden_layer_sizes} are not the sizes of the layers")
         return self

@@ -33,14 +33,13 @@ class LabelledDBM(ClassifierMixin, DBMFiles):
 
     def _arrays(self) -> tuple[list, list]:
         weights, biases = super()._arrays()
-        shape = (len(self.intercepts_[-1]), len(self.classes_))
-        got = (np.shape(self.class_coefs_), np.shape(self.intercept_class_))
-        if got != (shape, shape[1:]):
-            raise ValueError(
-                f"class_coefs_ and intercept_class_ of shapes {got[0]} and {got[1]} do not fit together with {shape[0]} units "
-                f"of the top hidden layer and {shape[1]} classes"
-            )
         return [*weights, self.class_coefs_], [*biases, self.intercept_class_]
+
+    def _joint(self) -> DBM:
+        machine = super()._joint()
+        if len(machine.biases[-1]) != len(self.classes_):
+            raise ValueError(f"intercept_class_ has {len(machine.biases[-1])} biases for {len(self.classes_)} classes")
+        return machine
 
     def _machine(self) -> DBM:
         return dbm_labels.without_labels(self._joint())
