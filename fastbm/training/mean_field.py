@@ -168,13 +168,15 @@ def _move_weights(machine, velocity, rows, positive, states, negative, factors, 
     gradients, moved = [[] for _ in machine.biases], list(offsets or ())
     for pair in range(len(machine.weights)):
         even, odd = (pair + 1, pair) if pair % 2 else (pair, pair + 1)
-        of_pair = [xp.empty(machine.biases[layer].size, np.float32) for layer in (even, odd)]
-        offsets_of_pair = [xp.array(offsets[layer]) for layer in (even, odd)] if offsets else [no_offset] * 2
+        of_even, of_odd = (xp.empty(machine.biases[layer].size, np.float32) for layer in (even, odd))
+        even_offset, odd_offset = (xp.array(offsets[layer]) if offsets else no_offset for layer in (even, odd))
+        rows_of_even = data[even]
         kernels.ascend(
             _between(machine, pair), no_velocity if velocity is None else _between(velocity, pair), no_couplings, no_couplings,
-            *of_pair, *offsets_of_pair, *data[even], states[even], means[odd], factors, {}, exponent=0, both=False, **how,
+            of_even, of_odd, even_offset, odd_offset, rows_of_even.states, rows_of_even.grey, states[even], means[odd], factors,
+            {}, exponent=0, both=False, **how,
         )  # fmt: skip
-        for layer, gradient, offset in zip((even, odd), of_pair, offsets_of_pair, strict=True):
+        for layer, gradient, offset in ((even, of_even, even_offset), (odd, of_odd, odd_offset)):
             gradients[layer].append(gradient)
             if offsets:
                 moved[layer] = offset
