@@ -27,11 +27,14 @@ import numpy as np
 
 from fastbm import chain, kernels
 from fastbm.device import aligned_zeros, home_of, namespace
-from fastbm.machines import dbm
+from fastbm.machines import dbm, rbm
 from fastbm.machines.dbm import DBM, Chains, MeanField, RoundedDBM
 from fastbm.machines.rows import Rows
 from fastbm.training import ascent, minibatches
 from fastbm.training.ascent import OFFSET_RATE
+
+MOST_DRAWN = 3
+"""Layers of which one alone is odd: it is drawn from the logits that its means are made of."""
 
 
 class State(NamedTuple):
@@ -95,9 +98,17 @@ def prepare(state: State, rows, binary: bool | None = None) -> tuple[State, Rows
 
 def persistent(state: State, *, key, n_steps):
     """Run `n_steps` sweeps of the chains, from where they are; see `NegativePhase`."""
-    chains = dbm.advance(state.exact, state.chains, 2 * n_steps, key=key)
-    means = {layer: dbm.infer(state.exact, chains.layers, layer)[1] for layer in range(1, len(chains.layers), 2)}
-    return state._replace(chains=chains), means
+    exact, n_layers = state.exact, len(state.chains.layers)
+    chains = dbm.advance(exact, state.chains, 2 * n_steps - 1, key=key)
+    inferred = {layer: dbm.infer(exact, chains.layers, layer) for layer in range(1, n_layers, 2)}
+    if n_layers <= MOST_DRAWN:
+        states, (logits, _) = chains.layers[1], inferred[1]
+        free = rbm.all_free(state.machine.biases[1].shape[0], home_of(states))
+        kernels.draw(states, logits, free, key=key, first_chain=0, update=chains.updates)
+        chains = chains._replace(updates=chains.updates + 1)
+    else:
+        chains = dbm.advance(exact, chains, 1, key=key)
+    return state._replace(chains=chains), {layer: means for layer, (_, means) in inferred.items()}
 
 
 def step(
