@@ -20,7 +20,7 @@ SIZES = [(5, 4, 3), (4, 3, 3, 2), (3, 3, 2, 2, 2)]
 ODD_SIZES = [(33, 17, 65), (1, 1, 1), (70, 1, 64), (17, 33, 9, 66)]
 
 
-def machine_of(sizes, scale=1.0, dtype=np.float32, seed=0):
+def machine_of(sizes, scale=1.0, dtype: type = np.float32, seed=0):
     """A machine with normal weights of this scale."""
     rng = np.random.default_rng([seed, *sizes])
     weights = (scale * rng.normal(size=size) for size in pairwise(sizes))

@@ -76,6 +76,21 @@ def test_with_one_hidden_layer_it_is_a_restricted_machine(grey, centered, n_step
         np.testing.assert_array_equal(got, of_rbm)
 
 
+@pytest.mark.parametrize("sizes", [(33, 17), (33, 17, 65), (20, 9, 8, 7)])
+def test_chains_of_training_are_those_of_sampling(sizes):
+    """Two updates of two sweeps, the machine held, are four sweeps; means are those that odd layers were drawn from."""
+    state = mean_field.init(machine_of(sizes, 0.3), 20)
+    start = tuple(each.copy() for each in state.chains.layers)
+    for _ in range(2):
+        state, means = mean_field.persistent(state, key=KEY, n_steps=2)
+    expected = dbm.advance(state.exact, dbm.Chains(start, 1), 8, key=KEY)
+    assert state.chains.updates == expected.updates
+    for one, two in zip(state.chains.layers, expected.layers, strict=True):
+        np.testing.assert_array_equal(one, two)
+    for layer, of_layer in means.items():
+        np.testing.assert_array_equal(of_layer, dbm.infer(state.exact, state.chains.layers, layer)[1])
+
+
 @pytest.mark.parametrize("sizes", [(33, 17, 65), (20, 9, 8, 7)])
 def test_updates_do_not_depend_on_threads_and_can_be_resumed(sizes, always_threads):
     from fastbm.kernels.threads_cpu import limited_to

@@ -27,11 +27,14 @@ import numpy as np
 
 from fastbm import chain, kernels
 from fastbm.device import aligned_zeros, home_of, namespace
-from fastbm.machines import dbm
+from fastbm.machines import dbm, rbm
 from fastbm.machines.dbm import DBM, Chains, MeanField, RoundedDBM
 from fastbm.machines.rows import Rows
 from fastbm.training import ascent, minibatches
 from fastbm.training.ascent import OFFSET_RATE
+
+MOST_DRAWN = 3
+"""Layers of which one alone is odd: it is drawn from the logits that its means are made of."""
 
 
 class State(NamedTuple):
@@ -98,9 +101,17 @@ def prepare(state: State, rows, binary: bool | None = None) -> tuple[State, Rows
 
 def persistent(state: State, *, key, n_steps):
     """Run `n_steps` sweeps of the chains, from where they are; see `NegativePhase`."""
-    chains = dbm.advance(state.exact, state.chains, 2 * n_steps, key=key)
-    means = {layer: dbm.infer(state.exact, chains.layers, layer)[1] for layer in range(1, len(chains.layers), 2)}
-    return state._replace(chains=chains), means
+    exact, n_layers = state.exact, len(state.chains.layers)
+    chains = dbm.advance(exact, state.chains, 2 * n_steps - 1, key=key)
+    inferred = {layer: dbm.infer(exact, chains.layers, layer) for layer in range(1, n_layers, 2)}
+    if n_layers <= MOST_DRAWN:
+        states, (logits, _) = chains.layers[1], inferred[1]
+        free = rbm.all_free(state.machine.biases[1].shape[0], home_of(states))
+        kernels.draw(states, logits, free, key=key, first_chain=0, update=chains.updates)
+        chains = chains._replace(updates=chains.updates + 1)
+    else:
+        chains = dbm.advance(exact, chains, 1, key=key)
+    return state._replace(chains=chains), {layer: means for layer, (_, means) in inferred.items()}
 
 
 def step(
@@ -173,13 +184,15 @@ def _move_weights(machine, velocity, rows, positive, states, negative, factors, 
     gradients, moved = [[] for _ in machine.biases], list(offsets or ())
     for pair in range(len(machine.weights)):
         even, odd = (pair + 1, pair) if pair % 2 else (pair, pair + 1)
-        of_pair = [xp.empty(machine.biases[layer].size, np.float32) for layer in (even, odd)]
-        offsets_of_pair = [xp.array(offsets[layer]) for layer in (even, odd)] if offsets else [no_offset] * 2
+        of_even, of_odd = (xp.empty(machine.biases[layer].size, np.float32) for layer in (even, odd))
+        even_offset, odd_offset = (xp.array(offsets[layer]) if offsets else no_offset for layer in (even, odd))
+        rows_of_even = data[even]
         kernels.ascend(
             _between(machine, pair), no_velocity if velocity is None else _between(velocity, pair), no_couplings, no_couplings,
-            *of_pair, *offsets_of_pair, *data[even], states[even], means[odd], factors, {}, exponent=0, both=False, **how,
+            of_even, of_odd, even_offset, odd_offset, rows_of_even.states, rows_of_even.grey, states[even], means[odd], factors,
+            {}, exponent=0, both=False, **how,
         )  # fmt: skip
-        for layer, gradient, offset in zip((even, odd), of_pair, offsets_of_pair, strict=True):
+        for layer, gradient, offset in ((even, of_even, even_offset), (odd, of_odd, odd_offset)):
             gradients[layer].append(gradient)
             if offsets:
                 moved[layer] = offset
