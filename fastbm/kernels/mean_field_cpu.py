@@ -8,6 +8,7 @@ that tiles stay full.
 import numpy as np
 from numba import carray, float32, njit
 
+from fastbm.device import namespace
 from fastbm.kernels import formulas, simd_cpu
 from fastbm.kernels.compile_cpu import kernel
 from fastbm.kernels.draw_cpu import ONE, SMALLEST_LOGIT, exp_negative
@@ -25,7 +26,7 @@ COST_OF_A_PACKED_NUMBER = 0.3
 
 
 def mean_field(given, weights, biases, means, n_updates, change, *, tolerance, max_updates, damping):
-    if given.dtype != np.float32 or not all(map(has_plain_rows, (given, *means))):
+    if given.dtype != namespace(given).float32 or not all(map(has_plain_rows, (given, *means))):
         formulas.mean_field(
             given, weights, biases, means, n_updates, change, tolerance=tolerance, max_updates=max_updates, damping=damping
         )  # fmt: skip

@@ -306,7 +306,7 @@ def recognise(machine: DBM, given) -> tuple:
 
 def _upward(below, weights, bias):
     """Return σ(below @ weights + bias), by the kernel where it is one's."""
-    if below.dtype != np.float32 or weights.dtype != np.float32:
+    if below.dtype != namespace(below).float32:
         return bernoulli.mean(below @ weights + bias)
     out, plain = namespace(below).empty((len(below), len(bias)), np.float32), weights.flags.c_contiguous
     right = weights if plain else weights.T
