@@ -541,6 +541,13 @@ class TestInput:
             DeepBoltzmannClassifier.load(tmp_path / "machine")
 
 
+def test_weights_of_the_lowest_layer_are_drawn(machine):
+    pytest.importorskip("matplotlib")
+    from fastbm import plotting
+
+    assert plotting.plot_weights(machine).get_title() == "weights of all 12 hidden units"
+
+
 def test_folded_machines_know_their_chains(machine):
     rows = machine._chain_rows()
     assert rows.shape == (20, 64 + 10)

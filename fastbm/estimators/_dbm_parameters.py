@@ -26,6 +26,7 @@ class DBMParameters(BaseEstimator):
         learning_rate_schedule="constant",
         n_gibbs_steps_schedule="constant",
         centered=True,
+        initial_hidden_bias=0.0,
         mean_field_tol=1e-3,
         mean_field_max_updates=30,
         mean_field_damping=0.5,
@@ -55,6 +56,7 @@ class DBMParameters(BaseEstimator):
         self.learning_rate_schedule = learning_rate_schedule
         self.n_gibbs_steps_schedule = n_gibbs_steps_schedule
         self.centered = centered
+        self.initial_hidden_bias = initial_hidden_bias
         self.mean_field_tol = mean_field_tol
         self.mean_field_max_updates = mean_field_max_updates
         self.mean_field_damping = mean_field_damping

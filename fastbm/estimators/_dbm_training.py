@@ -35,6 +35,7 @@ GREEDY = ("n_iter", "learning_rate", "n_gibbs_steps", "momentum", "sparsity_targ
 DBM_CONSTRAINTS: dict[str, list] = {name: CONSTRAINTS[name] for name in SHARED} | {
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
     "max_norm": [Interval(Real, 0, None, closed="neither"), None],
+    "initial_hidden_bias": [Interval(Real, -100, 100, closed="both")],
     "mean_field_tol": [Interval(Real, 0, None, closed="left")],
     "mean_field_max_updates": [Interval(Integral, 1, None, closed="left")],
     "mean_field_damping": [Interval(Real, 0, 1, closed="left")],
@@ -243,7 +244,10 @@ class DBMTraining(DBMSampling):
         weights = tuple(
             rng.normal(0.0, scale, pair).astype(np.float32) for scale, pair in zip(scales, pairwise(sizes), strict=True)
         )
-        return DBM(weights, tuple(np.zeros(size, np.float32) for size in sizes))
+        biases = [np.zeros(size, np.float32) for size in sizes]
+        for bias in biases[1 : 1 + len(self._sizes())]:
+            bias[:] = self.initial_hidden_bias
+        return DBM(weights, tuple(biases))
 
     def _state(self, home: str) -> State:
         """Return a training state on a device, which goes on from the fitted attributes, which may have been set by hand."""

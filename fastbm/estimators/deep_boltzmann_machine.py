@@ -51,6 +51,9 @@ class DeepBoltzmannMachine(DBMPerceptrons, DBMFiles):
     centered : bool, default=True
         Whether the gradient is centred [2]_: states enter the statistics less their means over the data, which are followed at
         a rate of 0.01 an update. Without greedy training a machine of several layers learns hardly anything otherwise.
+    initial_hidden_bias : float, default=0.0
+        Where the biases of hidden units begin, without greedy training. Below 0, such as -2, few units are on, and large layers
+        do not turn each other on whatever the row.
     mean_field_tol : float, default=1e-3
         Mean field of a row has converged when no mean changes by more; in training and afterwards.
     mean_field_max_updates : int, default=30
