@@ -12,7 +12,7 @@ from fastbm import kernels
 from fastbm.kernels import mean_field_cpu, simd_cpu
 
 SIZES = [(1,), (5, 3), (33, 65), (17, 32, 9), (1, 1, 1, 1), (64, 70)]
-HOW = {"tolerance": 1e-4, "max_updates": 60, "damping": 0.5}
+HOW = {"tolerance": 1e-4, "max_updates": 60, "damping": 0.5, "patience": 1}
 
 
 @pytest.fixture(params=simd_cpu.LEVELS)
