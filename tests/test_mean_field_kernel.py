@@ -115,7 +115,7 @@ def test_what_does_not_come_nearer_is_damped():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("n_rows", [1, 70])
+@pytest.mark.parametrize("n_rows", [1, 20])
 @pytest.mark.parametrize("sizes", SIZES)
 def test_the_gpu_agrees(gpu, sizes, n_rows):
     case = Case(sizes, n_rows)
