@@ -248,9 +248,9 @@ def distribution(couplings, bias, beta=1.0, given=None):
     return states, np.exp(minus_energy - log_sum_exp(minus_energy))
 
 
-def mean_field(given, weights, biases, means, tolerance, max_updates, damping):
+def mean_field(given, weights, biases, means, tolerance, max_updates, damping, patience):
     """The means of one row after its updates, their number, and the largest distance at the last; in float64."""
-    means, kept, before, n_updates = [np.array(each, np.float64) for each in means], 0.0, np.inf, 0
+    means, kept, nearest, since, n_updates = [np.array(each, np.float64) for each in means], 0.0, np.inf, 0, 0
     while n_updates < max_updates:
         distances, n_updates = [], n_updates + 1
         for layer in range(len(means)):
@@ -260,9 +260,10 @@ def mean_field(given, weights, biases, means, tolerance, max_updates, damping):
             distances.append(1 / (1 + np.exp(-x)) - means[layer])
             means[layer] += (1 - kept) * distances[-1]
         largest = max(abs(each).max() for each in distances)
-        if largest >= before:
-            kept = damping
         if largest <= tolerance:
             break
-        before = largest
+        since = 0 if largest < nearest else since + 1
+        nearest = min(nearest, largest)
+        if since >= patience:
+            kept = damping
     return means, n_updates, largest

@@ -198,13 +198,13 @@ def product(a, b, out, *, transpose_a=False, transpose_b=False, accumulate=False
     )  # fmt: skip
 
 
-def mean_field(given, weights, biases, means, n_updates, change, *, tolerance, max_updates, damping):
+def mean_field(given, weights, biases, means, n_updates, change, *, tolerance, max_updates, damping, patience):
     """Update the means of a chain of layers, in place, each row until it has converged.
 
     One update of a row takes the layers in their order, μ_l ← μ_l + (1 - d) (σ(x_l) - μ_l), with x_0 = given + μ_1 W_0ᵀ,
     x_l = μ_(l-1) W_(l-1) + μ_(l+1) W_lᵀ + b_l, and on top x = μ W + b. A row is done when no mean is further than `tolerance`
-    from what it is updated to, or after `max_updates`; then it costs no more. d is 0, and `damping` from the first update on
-    that brings a row no nearer than the one before.
+    from what it is updated to, or after `max_updates`; then it costs no more. d is 0, and `damping` once `patience` updates in
+    a row have brought a row no nearer than it has been.
 
     `given` (n_rows, n_0) float32 or float64 is the input of the first layer from what is known, its bias included. `weights` is
     a tuple of one array (n_l, n_(l+1)) for each two layers, `biases` has one (n_l,) for each layer but the first, `means` one
@@ -213,7 +213,8 @@ def mean_field(given, weights, biases, means, n_updates, change, *, tolerance, m
     coupling, row and update.
     """
     _for(given, "mean_field").mean_field(
-        given, weights, biases, means, n_updates, change, tolerance=tolerance, max_updates=max_updates, damping=damping
+        given, weights, biases, means, n_updates, change, tolerance=tolerance, max_updates=max_updates, damping=damping,
+        patience=patience,
     )  # fmt: skip
 
 

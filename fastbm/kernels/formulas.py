@@ -43,11 +43,11 @@ def fold(weights):
     return folded
 
 
-def mean_field(given, weights, biases, means, n_updates, change, *, tolerance, max_updates, damping):
+def mean_field(given, weights, biases, means, n_updates, change, *, tolerance, max_updates, damping, patience):
     """As the kernel of this name, for any dtype; rows that are done are computed, but not changed, until all are."""
     xp = namespace(given)
     zeros = xp.zeros(given.shape[0], dtype=given.dtype)
-    active, kept = zeros == 0, zeros
+    active, kept, nearest, since = zeros == 0, zeros, zeros + float("inf"), zeros
     n_updates[...] = 0
     change[...] = float("inf")
     for _ in range(max_updates):
@@ -62,7 +62,9 @@ def mean_field(given, weights, biases, means, n_updates, change, *, tolerance, m
             largest = xp.maximum(largest, xp.max(xp.abs(step), axis=1))
             own[...] = own + part[:, None] * step
         n_updates[...] = n_updates + xp.where(active, xp.ones_like(n_updates), xp.zeros_like(n_updates))
-        kept = xp.where(largest >= xp.asarray(change, dtype=given.dtype), zeros + damping, kept)
+        since = xp.where(largest < nearest, zeros, since + 1.0)
+        nearest = xp.minimum(nearest, largest)
+        kept = xp.where(since >= patience, zeros + damping, kept)
         change[...] = xp.where(active, xp.asarray(largest, dtype=change.dtype), change)
         active = active & (largest > tolerance)
         if not xp.any(active):

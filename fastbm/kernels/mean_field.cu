@@ -24,11 +24,14 @@ extern "C" __global__ void relax(
 
 // The end of an update of a row: whether it came nearer, and whether it is done.
 extern "C" __global__ void settle(
-    float* largest, float* kept, int* active, int* n_updates, float* change, int n_rows, float tolerance, float damping
+    float* largest, float* kept, float* nearest, int* since, int* active, int* n_updates, float* change, int n_rows,
+    float tolerance, float damping, int patience
 ) {
     int row = blockIdx.x * blockDim.x + threadIdx.x;
     if (row >= n_rows || !active[row]) return;
-    if (largest[row] >= change[row]) kept[row] = damping;
+    since[row] = largest[row] < nearest[row] ? 0 : since[row] + 1;
+    nearest[row] = min(nearest[row], largest[row]);
+    if (since[row] >= patience) kept[row] = damping;
     change[row] = largest[row];
     n_updates[row] += 1;
     active[row] = largest[row] > tolerance;

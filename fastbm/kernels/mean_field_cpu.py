@@ -25,10 +25,11 @@ COST_OF_A_PACKED_NUMBER = 0.3
 """Nanoseconds to pack a coupling."""
 
 
-def mean_field(given, weights, biases, means, n_updates, change, *, tolerance, max_updates, damping):
+def mean_field(given, weights, biases, means, n_updates, change, *, tolerance, max_updates, damping, patience):
     if given.dtype != namespace(given).float32 or not all(map(has_plain_rows, (given, *means))):
         formulas.mean_field(
-            given, weights, biases, means, n_updates, change, tolerance=tolerance, max_updates=max_updates, damping=damping
+            given, weights, biases, means, n_updates, change, tolerance=tolerance, max_updates=max_updates, damping=damping,
+            patience=patience,
         )  # fmt: skip
         return
     n_rows, tile = len(given), TILES[simd_cpu.LEVEL]
@@ -43,7 +44,7 @@ def mean_field(given, weights, biases, means, n_updates, change, *, tolerance, m
     share_out(
         run_mean_field, n_rows, cost, tile.level, tile.height, tile.width, tile.lines, slots, sizes, address(given),
         given.strides[0] >> 2, packed, starts, biases, places, n_updates, change, np.float32(tolerance), max_updates,
-        np.float32(damping), run=run,
+        np.float32(damping), patience, run=run,
     )  # fmt: skip
 
 
@@ -85,7 +86,7 @@ def run_pack(first, last, level, width, lines, packed, start, b, b_width, transp
 @kernel
 def run_mean_field(
     first, last, level, height, width, lines, slots, sizes, given, given_width, packed, starts, biases, places, n_updates,
-    change, tolerance, max_updates, damping,
+    change, tolerance, max_updates, damping, patience,
 ):  # fmt: skip
     n_layers, n_slots = sizes.size, min(slots, last - first)
     begins, padded = np.zeros(n_layers + 1, np.int64), np.zeros(n_layers + 1, np.int64)
@@ -104,14 +105,15 @@ def run_mean_field(
         added[begins[layer] : begins[layer] + sizes[layer]] = biases[at : at + sizes[layer]]
         at += sizes[layer]
     numbers, counts = np.empty(n_slots, np.int64), np.zeros(n_slots, np.int64)
-    before, kept = np.empty(n_slots, np.float32), np.zeros(n_slots, np.float32)
+    nearest, kept, since = np.empty(n_slots, np.float32), np.zeros(n_slots, np.float32), np.zeros(n_slots, np.int64)
     n_active, row, fresh = 0, first, True
     while True:
         while n_active < n_slots and row < last:
             load_row(values, row_width * n_active, begins, sizes, places, row)
             source = carray(floats_at(given + 4 * row * given_width), (sizes[0],))
             inputs[n_active * padded[0] : n_active * padded[0] + sizes[0]] = source
-            numbers[n_active], counts[n_active], before[n_active], kept[n_active] = row, 0, float32(np.inf), float32(0)
+            numbers[n_active], counts[n_active], since[n_active] = row, 0, 0
+            nearest[n_active], kept[n_active] = float32(np.inf), float32(0)
             n_active, row, fresh = n_active + 1, row + 1, True
         if n_active == 0 or max_updates <= 0:
             break
@@ -163,9 +165,10 @@ def run_mean_field(
         while slot >= 0:
             largest = lanes[slot].max()
             counts[slot] += 1
-            if largest >= before[slot]:
+            since[slot] = 0 if largest < nearest[slot] else since[slot] + 1
+            nearest[slot] = min(nearest[slot], largest)
+            if since[slot] >= patience:
                 kept[slot] = damping
-            before[slot] = largest
             if not largest > tolerance or counts[slot] >= max_updates:
                 number = numbers[slot]
                 n_updates[number], change[number] = counts[slot], largest
@@ -180,7 +183,7 @@ def run_mean_field(
                         last_slot * padded[0] : (last_slot + 1) * padded[0]
                     ]
                     numbers[slot], counts[slot] = numbers[last_slot], counts[last_slot]
-                    before[slot], kept[slot] = before[last_slot], kept[last_slot]
+                    nearest[slot], kept[slot], since[slot] = nearest[last_slot], kept[last_slot], since[last_slot]
             slot -= 1
     return values.size + inputs.size + panels.size + added.size + tile.size  # numba lets go of what is not named any more
 

@@ -12,19 +12,21 @@ WORTH_LEAVING_OUT = 0.25
 """The part of the rows that must be done for the others to be gathered."""
 
 
-def mean_field(given, weights, biases, means, n_updates, change, *, tolerance, max_updates, damping):
+def mean_field(given, weights, biases, means, n_updates, change, *, tolerance, max_updates, damping, patience):
     if given.dtype != cupy.float32:
         formulas.mean_field(
-            given, weights, biases, means, n_updates, change, tolerance=tolerance, max_updates=max_updates, damping=damping
+            given, weights, biases, means, n_updates, change, tolerance=tolerance, max_updates=max_updates, damping=damping,
+            patience=patience,
         )  # fmt: skip
         return
     n_rows, index = len(given), None
     n_updates.fill(0)
     change.fill(np.inf)
     work = [given, n_updates, change, *map(cupy.ascontiguousarray, means)]
-    work += [cupy.zeros(n_rows, cupy.float32), cupy.full(n_rows, 1, cupy.int32)]  # kept and active
+    work += [cupy.zeros(n_rows, cupy.float32), cupy.full(n_rows, np.inf, cupy.float32)]  # kept, nearest
+    work += [cupy.zeros(n_rows, cupy.int32), cupy.full(n_rows, 1, cupy.int32)]  # since, active
     for update in range(max_updates if n_rows else 0):
-        _update(work, weights, biases, tolerance, damping)
+        _update(work, weights, biases, tolerance, damping, patience)
         if update % UPDATES_BETWEEN < UPDATES_BETWEEN - 1 and update + 1 < max_updates:
             continue
         active = work[-1]
@@ -38,9 +40,9 @@ def mean_field(given, weights, biases, means, n_updates, change, *, tolerance, m
     _scatter(work, index, means, n_updates, change)
 
 
-def _update(work, weights, biases, tolerance, damping) -> None:
+def _update(work, weights, biases, tolerance, damping, patience) -> None:
     """Update all layers of all rows in work."""
-    given, n_updates, change, *means, kept, active = work
+    given, n_updates, change, *means, kept, nearest, since, active = work
     n_rows, largest = len(given), cupy.zeros(len(given), cupy.float32)
     for layer, own in enumerate(means):
         logits = cupy.empty(own.shape, cupy.float32)
@@ -53,7 +55,8 @@ def _update(work, weights, biases, tolerance, damping) -> None:
             "mean_field", "relax", n_rows * THREADS, logits, own, kept, active, largest, *own.shape, bytes_a_thread=4
         )  # fmt: skip
     launch(
-        "mean_field", "settle", n_rows, largest, kept, active, n_updates, change, n_rows, float(tolerance), float(damping)
+        "mean_field", "settle", n_rows, largest, kept, nearest, since, active, n_updates, change, n_rows, float(tolerance),
+        float(damping), int(patience),
     )  # fmt: skip
 
 

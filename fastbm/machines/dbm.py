@@ -28,6 +28,8 @@ from fastbm.units import bernoulli
 
 TOLERANCE, MOST_UPDATES, DAMPING = 1e-4, 100, 0.5
 """Of mean field: the change at which a case has converged, the cap on its updates, and what is left of a mean when damped."""
+PATIENCE = 16
+"""Updates that may bring a case no nearer before it is damped: while it leaves one optimum for a better one, it goes faster."""
 
 
 class DBM(NamedTuple):
@@ -245,8 +247,8 @@ def mean_field(
 ) -> MeanField:  # fmt: skip
     """Return the means of the hidden units given rows, updated layer by layer until they have converged, each row for itself.
 
-    μ¹ ← σ(b¹ + v W¹ + μ² W²ᵀ), …, μ^L ← σ(b^L + μ^(L-1) W^L). Each is the best of the bound given the others, which therefore
-    never falls. Updates begin at the recognition pass, or at `init`.
+    μ¹ ← σ(b¹ + v W¹ + μ² W²ᵀ), …, μ^L ← σ(b^L + μ^(L-1) W^L). Each is best for the bound given the others: it never falls, so
+    that updates cannot oscillate but by rounding. They begin at the recognition pass, or at `init`.
 
     Parameters
     ----------
@@ -259,7 +261,7 @@ def mean_field(
     max_updates : int
         The most updates of a row.
     damping : float
-        The part of the old means that updates leave of a row whose changes do not fall.
+        The part of the old means that updates leave of a row that has come no nearer for `PATIENCE` updates.
     init : sequence of arrays (n_rows, n_units), optional
         Where to begin, one a hidden layer.
     """
@@ -279,7 +281,7 @@ def mean_field_given(machine: DBM, given, *, tolerance, max_updates, damping, in
     n_updates, change = xp.zeros(given.shape[0], dtype=xp.int32), xp.zeros(given.shape[0], dtype=xp.float32)
     kernels.mean_field(
         given, machine.weights[1:], machine.biases[2:], means, n_updates, change, tolerance=float(tolerance),
-        max_updates=int(max_updates), damping=float(damping),
+        max_updates=int(max_updates), damping=float(damping), patience=PATIENCE,
     )  # fmt: skip
     return MeanField(means, n_updates, change)
 
