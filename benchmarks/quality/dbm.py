@@ -3,9 +3,9 @@
 Salakhutdinov & Hinton (2009) publish -84.62 after days, for pixels drawn as 0 and 1 with their grey levels as probabilities, as
 is done here, anew for each pass; test images are drawn once. All layers are learned together: mean field to a change of 0.01,
 at most 10 updates, 100 persistent chains with 2 sweeps an update, the centred gradient, batches of 100, a learning rate that
-falls from 0.05 to 0. Hidden biases begin at -2, so that few units are on: at 0, or at larger rates, the hidden layers turn each
-other on, whatever the image. With ``--pretraining`` the layers are first trained one on the other, with doubled weights, by
-contrastive divergence of one sweep; joint learning then wants ``--rate 0.03``.
+falls from 0.05 to 0. Hidden biases begin at -2, so that few units are on. From 0, or at four times the rate, the hidden layers
+may turn each other on, whatever the image: log Z then grows by thousands. With ``--pretraining`` the layers are first trained
+one on the other, with doubled weights, by contrastive divergence of one sweep; joint learning then wants ``--rate 0.03``.
 
 log Z is that of the folded machine, whose hidden units are the first hidden layer, by annealing both ways; chains back begin at
 the chains of the training.
