@@ -65,7 +65,7 @@ class DeepBoltzmannClassifier(LabelledDBM, DBMPerceptrons):
     mean_field_max_updates : int, default=30
         Mean-field updates of a row, at the most.
     mean_field_damping : float in [0, 1), default=0.5
-        Part of the old means that updates keep of a row that comes no nearer to its end.
+        Part of the old means that updates keep of a row that has come no nearer to its end for sixteen of them.
     pretraining_n_iter : int, or one a layer, default=0
         Greedy training: passes over the data. 0 starts joint learning at small random weights.
     pretraining_learning_rate : float, or one a layer, default=0.05
