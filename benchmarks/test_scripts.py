@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import compare
+import compare_dbm
 import compare_gan
 import compare_stack
 import gpu_table
@@ -72,6 +73,16 @@ def test_layers(quick, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "| layer 2, 500×2000 | " in out
     assert "| all layers | " in out
+
+
+def test_deep_boltzmann_machines(quick, monkeypatch, capsys):
+    if not quick:
+        pytest.skip("a check, nothing to measure")
+    pytest.importorskip("torch", reason="torch: not installed")
+    monkeypatch.setattr(sys, "argv", ["compare_dbm.py", "--rows", "200", "--rounds", "1", "--updates", "3"])
+    compare_dbm.main()
+    out = capsys.readouterr().out
+    assert all(f"| {name} | " in out for name in compare_dbm.BARS)
 
 
 def test_the_table_of_a_gpu(quick, monkeypatch, capsys):

@@ -123,6 +123,22 @@ def round_couplings(weights: np.ndarray) -> tuple[np.ndarray, int]:
     raise too_large(largest)
 
 
+def round_layers(weights) -> tuple[list[np.ndarray], int]:
+    """Round the couplings of a chain of layers, a tuple of arrays (n_k, n_(k+1)), at one exponent, as `round_couplings` does.
+
+    Even layers are one side and odd layers the other: a unit's input comes from the layers below and above it.
+    """
+    sizes = [len(weights[0]), *(array.shape[1] for array in weights)]
+    places = [sum(sizes[layer % 2 : layer : 2]) for layer in range(len(sizes))]
+    folded, parts = np.zeros((sum(sizes[::2]), sum(sizes[1::2]))), []
+    for layer, array in enumerate(weights):
+        even, odd = layer + layer % 2, layer + 1 - layer % 2
+        parts.append(np.s_[places[even] : places[even] + sizes[even], places[odd] : places[odd] + sizes[odd]])
+        folded[parts[-1]] = array.T if layer % 2 else array
+    rounded, exponent = round_couplings(folded)
+    return [rounded[part].T if layer % 2 else rounded[part] for layer, part in enumerate(parts)], exponent
+
+
 def largest_input(weights: np.ndarray) -> float:
     """Return the largest sum of absolute couplings over the units of both sides; ValueError when one is not finite."""
     with np.errstate(over="ignore", invalid="ignore"):

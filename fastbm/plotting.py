@@ -60,7 +60,7 @@ def plot_weights(machine, *, image_shape=None, n_units=64, title=None, ax=None):
     Parameters
     ----------
     machine : fitted estimator
-        Fitted to rows that are images.
+        Fitted to rows that are images; of several layers, the lowest is drawn.
     image_shape : (int, int), default=None
         Height and width; a square when None.
     n_units : int, default=64
@@ -72,10 +72,11 @@ def plot_weights(machine, *, image_shape=None, n_units=64, title=None, ax=None):
     -------
     ax : matplotlib Axes
     """
-    strongest = np.argsort(-np.linalg.norm(machine.components_, axis=1), kind="stable")[:n_units]
-    weights = machine.components_[np.sort(strongest)]
+    components = machine.components_ if hasattr(machine, "components_") else machine.coefs_[0].T
+    strongest = np.argsort(-np.linalg.norm(components, axis=1), kind="stable")[:n_units]
+    weights = components[np.sort(strongest)]
     limit = max(float(np.percentile(np.abs(weights), 99.5)), 1e-12)
-    n_components = len(machine.components_)
+    n_components = len(components)
     title = title or f"weights of {'all' if len(weights) == n_components else f'{len(weights)} of'} {n_components} hidden units"
     return plot_images(weights, image_shape=image_shape, limits=(-limit, limit), cmap="RdBu_r", title=title, ax=ax)
 

@@ -322,3 +322,24 @@ def drop(x, *, rate, key, first_row, update, block):
     rows = first_row + np.arange(len(x))
     words = chain.random_words(-(-x.shape[1] // 4) * 4, rows, update, block, key)[:, : x.shape[1]]
     return np.where(words >= rate * 2.0**32, x / np.float32(1 - rate), 0)
+
+
+def mean_field(given, weights, biases, means, tolerance, max_updates, damping, patience):
+    """The means of one row after its updates, their number, and the largest distance at the last; in float64."""
+    means, kept, nearest, since, n_updates = [np.array(each, np.float64) for each in means], 0.0, np.inf, 0, 0
+    while n_updates < max_updates:
+        distances, n_updates = [], n_updates + 1
+        for layer in range(len(means)):
+            x = np.array(given, np.float64) if layer == 0 else biases[layer - 1] + means[layer - 1] @ weights[layer - 1]
+            if layer + 1 < len(means):
+                x = x + weights[layer] @ means[layer + 1]
+            distances.append(1 / (1 + np.exp(-x)) - means[layer])
+            means[layer] += (1 - kept) * distances[-1]
+        largest = max(abs(each).max() for each in distances)
+        if largest <= tolerance:
+            break
+        since = 0 if largest < nearest else since + 1
+        nearest = min(nearest, largest)
+        if since >= patience:
+            kept = damping
+    return means, n_updates, largest

@@ -19,6 +19,8 @@ from fastbm import (
     BoltzmannMachine,
     DeepBeliefClassifier,
     DeepBeliefNetwork,
+    DeepBoltzmannClassifier,
+    DeepBoltzmannMachine,
     GaussianRBM,
     RBMClassifier,
     StackedRBM,
@@ -42,6 +44,8 @@ ESTIMATORS = [
     StackedRBM((5, 4), n_iter=(2, 1), batch_size=20, algorithm=("cd", "pcd"), momentum=(0.0, 0.5), early_stopping=True),
     DeepBeliefNetwork((5, 4, 3), n_iter=1, up_down_n_iter=1),
     DeepBeliefClassifier((5, 4, 3), n_iter=1, up_down_n_iter=1, batch_size=20, up_down_momentum=0.5, top_algorithm="pcd"),
+    DeepBoltzmannMachine((5, 4), n_iter=2),
+    DeepBoltzmannClassifier((5, 4, 3), n_iter=1, batch_size=20, pretraining_n_iter=1, momentum=0.5, max_norm=3.0),
 ]
 SMALL = {f"{name}_layer_sizes": (8,) for name in ("generator", "discriminator")}
 NORMED = {"batch_norm": True, "discriminator_batch_norm": True}

@@ -8,7 +8,8 @@ import pytest
 
 from fastbm import BernoulliRBM
 from fastbm.device import namespace
-from fastbm.machines import gaussian_rbm, labels, rbm
+from fastbm.machines import dbm, gaussian_rbm, labels, rbm
+from fastbm.machines.dbm import DBM
 from fastbm.machines.gaussian_rbm import GaussianRBM
 from fastbm.machines.rbm import RBM
 from fastbm.nn.losses import logistic_loss
@@ -126,6 +127,22 @@ def test_energies(xp, arrays):
         got = formula(there, *moved)
         assert namespace(got) is xp
         np.testing.assert_allclose(back(got), formula(machine, *given), rtol=1e-12)
+
+
+def test_a_deep_machine(xp, arrays):
+    """Energy, bound and mean field, in float64."""
+    rng, v = np.random.default_rng(0), arrays["v"]
+    weights, biases = (rng.normal(size=size) for size in ((5, 3), (3, 4))), (rng.normal(size=size) for size in (5, 3, 4))
+    machine = DBM(tuple(weights), tuple(biases))
+    there, v_there = dbm.moved(machine, xp.asarray), xp.asarray(v)
+    expected, got = dbm.mean_field(machine, v, tolerance=1e-9), dbm.mean_field(there, v_there, tolerance=1e-9)
+    np.testing.assert_array_equal(back(got.n_updates), expected.n_updates)
+    for one, two in zip(got.means, expected.means, strict=True):
+        assert namespace(one) is xp
+        np.testing.assert_allclose(back(one), two, rtol=1e-12)
+    for formula in (dbm.energy, dbm.variational_bound):
+        found = formula(there, v_there, got.means)
+        np.testing.assert_allclose(back(found), formula(machine, v, expected.means), rtol=1e-12)
 
 
 def test_energies_of_gaussian_units(xp, arrays):

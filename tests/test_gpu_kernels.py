@@ -200,6 +200,19 @@ class TestOthers:
         assert kernels.round_couplings(gpu.asarray(weights), *both, guess=guess) == exponent
         np.testing.assert_equal(get(both), (naive.pad(rounded), naive.pad(rounded.T)))
 
+    @pytest.mark.parametrize("scale", [1e-8, 40.0])
+    @pytest.mark.parametrize("sizes", [(33, 17), (33, 17, 65), (5, 1, 64, 3)])
+    def test_rounding_of_layers_equals_reference(self, gpu, sizes, scale):
+        """Weights may lie either way round."""
+        rng = np.random.default_rng(0)
+        weights = tuple((rng.normal(size=size) * scale).astype(np.float32) for size in pairwise(sizes))
+        rounded, exponent = chain.round_layers(weights)
+        up, down = ([gpu.zeros(naive.pad(each).shape, gpu.int32) for each in way] for way in (rounded, [r.T for r in rounded]))
+        given = tuple(gpu.asarray(each.T.copy()).T if k % 2 else gpu.asarray(each) for k, each in enumerate(weights))
+        assert kernels.round_layers(given, up, down, guess=None) == exponent
+        np.testing.assert_equal(get(up), [naive.pad(each) for each in rounded])
+        np.testing.assert_equal(get(down), [naive.pad(each.T) for each in rounded])
+
     @pytest.mark.parametrize(("value", "message"), [(np.nan, "NaN"), (np.inf, "infinity"), (6e5, "524288")])
     def test_rounding_refuses(self, gpu, value, message):
         weights = np.zeros((33, 17), np.float32)

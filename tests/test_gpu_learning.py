@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from fastbm import BernoulliRBM, chain
-from fastbm.device import to_device
+from fastbm.device import namespace, to_device, to_host
 from fastbm.evaluation.pseudo_likelihood import pseudo_likelihood
-from fastbm.machines import rbm
-from fastbm.training import ascent
+from fastbm.machines import dbm, rbm
+from fastbm.machines.dbm import DBM
+from fastbm.training import ascent, doubled, mean_field
 from fastbm.training.contrastive_divergence import persistent
 
 ALL = {"momentum": 0.5, "l1": 1e-4, "l2": 1e-4, "centered": True}
@@ -95,3 +98,43 @@ class TestRepeating:
         for other in fitted[1:]:
             for name in ("components_", "intercept_hidden_", "intercept_visible_", "h_samples_"):
                 np.testing.assert_array_equal(getattr(other, name), getattr(fitted[0], name))
+
+
+def to_cuda(machine):
+    return dbm.moved(machine, lambda array: to_device(array, "cuda:0"))
+
+
+@pytest.mark.parametrize("sizes", [(64, 20), (64, 20, 17), (64, 20, 9, 8)])
+def test_a_deep_machine_learns_as_on_the_cpu(X, gpu, sizes):
+    """The same chains, bit for bit, and the same parameters within rounding, over an update with all options."""
+    rng = np.random.default_rng(0)
+    weights = tuple((0.1 * rng.normal(size=size)).astype(np.float32) for size in pairwise(sizes))
+    machine = DBM(weights, tuple(np.zeros(size, np.float32) for size in sizes))
+    found = []
+    for put, rows in ((lambda each: each, X), (to_cuda, to_device(X, "cuda:0"))):
+        state = mean_field.init(put(machine), 30)
+        for _ in range(2):
+            state, batch = mean_field.prepare(state, rows, True)
+            state, info = mean_field.step(state, batch, key=KEY, n_steps=2, learning_rate=0.1, max_norm=1.0, **ALL)
+        dbm.check(state.exact)
+        found.append([*state.machine.weights, *state.machine.biases, *info.positive.means, *state.offsets])
+        found[-1] += state.chains.layers
+    for got, expected in zip(found[1], found[0], strict=True):
+        if expected.dtype == np.uint64:
+            np.testing.assert_array_equal(got.get(), expected)
+        else:
+            np.testing.assert_allclose(got.get(), expected, atol=2e-5)
+
+
+def test_doubled_weights_on_the_gpu(X, gpu):
+    found = []
+    for put in (np.array, lambda each: to_device(each, "cuda:0")):
+        rng = np.random.default_rng(0)
+        parts = (0.1 * rng.normal(size=(64, 20)), np.zeros(64), np.zeros(20))
+        state = ascent.init(rbm.RBM(*(put(part.astype(np.float32)) for part in parts)), 30)
+        state, batch = ascent.prepare(state, put(X), True)
+        state, _ = ascent.step(state, batch, phase=doubled.phase(2.0, 1.0), key=KEY, n_steps=2, learning_rate=0.1)
+        found.append([to_host(each) for each in (*doubled.joined([state.machine]).biases, *state.machine)])
+        assert namespace(state.machine.weights) is (np if put is np.array else gpu)
+    for got, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(got, expected, atol=1e-5)

@@ -274,6 +274,18 @@ class TestAscend:
         np.testing.assert_array_equal(learner.weights, weights)
         learner.assert_rounded()
 
+    @pytest.mark.parametrize("momentum", [0.0, 0.5])
+    @pytest.mark.parametrize("grey", [False, True])
+    def test_without_roundings_the_weights_move_alike(self, grey, momentum, n_threads):
+        one, other = (Learner((33, 17), 40, 9, grey=grey, momentum=momentum, centered=True) for _ in range(2))
+        other.to_hidden, other.to_visible = (np.empty((0, 0), np.int32) for _ in range(2))
+        exponent = other.exponent
+        for learner in (one, other):
+            learner.ascend(l1=0.01, l2=0.1)
+        assert other.exponent == exponent
+        for name in ("weights", "velocity", "gradients", "offsets"):
+            np.testing.assert_equal(getattr(other, name), getattr(one, name))
+
     def test_decay_is_the_gradient_of_the_penalty(self):
         learner, step = Learner((4, 3), 1, 1), 1e-6
         learner.means[:] = 0

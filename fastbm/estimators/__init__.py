@@ -4,6 +4,8 @@ from fastbm.estimators.bigan import BiGAN
 from fastbm.estimators.boltzmann import BoltzmannMachine
 from fastbm.estimators.deep_belief_classifier import DeepBeliefClassifier
 from fastbm.estimators.deep_belief_network import DeepBeliefNetwork
+from fastbm.estimators.deep_boltzmann_classifier import DeepBoltzmannClassifier
+from fastbm.estimators.deep_boltzmann_machine import DeepBoltzmannMachine
 from fastbm.estimators.gan import GAN
 from fastbm.estimators.gaussian_rbm import GaussianRBM
 from fastbm.estimators.rbm import BernoulliRBM
@@ -17,6 +19,8 @@ __all__ = [
     "BoltzmannMachine",
     "DeepBeliefClassifier",
     "DeepBeliefNetwork",
+    "DeepBoltzmannClassifier",
+    "DeepBoltzmannMachine",
     "GaussianRBM",
     "RBMClassifier",
     "StackedRBM",

@@ -100,34 +100,46 @@ class Perceptrons(FittedStack):
             When an argument is not valid.
         """
         check_is_fitted(self)
-        if task not in TASKS:
-            raise ValueError(f"task must be one of {', '.join(map(repr, TASKS))}, got {task!r}")
         X, y = to_host(adopt(X)), to_host(adopt(y))
-        if task == "classification" or (task == "auto" and type_of_target(y, input_name="y") in CLASSES):
+        if are_labels(y, task):
             return self.to_mlp_classifier(y, **parameters).fit(X, y)
         columns = np.shape(y)[1:]
         return self.to_mlp_regressor(columns[0] if columns else 1, **parameters).fit(X, y)
 
     def _perceptron(self, kind, targets, parameters) -> Any:
-        """Return a perceptron as the first call of its `fit`, to such targets, would make it, then with the stack's layers.
-
-        scikit-learn has no public way to give initial weights: `_validate_input` notes features and classes, `_initialize`
-        makes all the layers and what its solvers remember.
-        """
-        for name in OF_THE_STACK:
-            if name in parameters:
-                raise ValueError(f"{name} is decided by the stack, got {name}={parameters[name]!r}")
-        coefs, biases = ([to_host(array) for array in arrays] for arrays in (self.coefs_, self.intercepts_))
-        dtype, sizes = np.result_type(*coefs), [len(bias) for bias in biases]
-        perceptron: Any = kind(hidden_layer_sizes=tuple(sizes), activation="logistic", warm_start=True, **parameters)
-        perceptron._validate_params()
-        rows = np.zeros((len(targets), self.n_features_in_), dtype)
-        _, targets = perceptron._validate_input(rows, targets, incremental=False, reset=True)
-        targets = targets.reshape(len(rows), -1)
-        perceptron._random_state = check_random_state(perceptron.random_state)
-        perceptron._initialize(targets, [self.n_features_in_, *sizes, targets.shape[1]], dtype)
-        perceptron.coefs_[: len(sizes)] = [np.array(coef, dtype, order="C") for coef in coefs]
-        perceptron.intercepts_[: len(sizes)] = [np.array(bias, dtype) for bias in biases]
+        """Return a perceptron to be fitted to such targets, which begins with the stack's layers."""
+        perceptron = begun(kind, targets, parameters, self.coefs_, self.intercepts_, owner="stack")
         if hasattr(self, "feature_names_in_"):
             perceptron.feature_names_in_ = self.feature_names_in_
         return perceptron
+
+
+def begun(kind, targets, parameters, coefs, biases, *, owner: str) -> Any:
+    """Return a perceptron as the first call of its `fit`, to such targets, would make it, then with these hidden layers.
+
+    `coefs` (n_units_below, n_units_above) and `biases`, one for each hidden layer, come from `owner`, which errors name.
+    scikit-learn has no public way to give initial weights: `_validate_input` notes features and classes, `_initialize` makes
+    all the layers and what its solvers remember.
+    """
+    for name in OF_THE_STACK:
+        if name in parameters:
+            raise ValueError(f"{name} is decided by the {owner}, got {name}={parameters[name]!r}")
+    coefs, biases = ([to_host(array) for array in arrays] for arrays in (coefs, biases))
+    dtype, sizes, n_features = np.result_type(*coefs), [len(bias) for bias in biases], len(coefs[0])
+    perceptron: Any = kind(hidden_layer_sizes=tuple(sizes), activation="logistic", warm_start=True, **parameters)
+    perceptron._validate_params()
+    rows = np.zeros((len(targets), n_features), dtype)
+    _, targets = perceptron._validate_input(rows, targets, incremental=False, reset=True)
+    targets = targets.reshape(len(rows), -1)
+    perceptron._random_state = check_random_state(perceptron.random_state)
+    perceptron._initialize(targets, [n_features, *sizes, targets.shape[1]], dtype)
+    perceptron.coefs_[: len(sizes)] = [np.array(coef, dtype, order="C") for coef in coefs]
+    perceptron.intercepts_[: len(sizes)] = [np.array(bias, dtype) for bias in biases]
+    return perceptron
+
+
+def are_labels(y, task: str) -> bool:
+    """Whether targets are labels, for a classifier, as `task` says, or "auto", as they look; ValueError for another task."""
+    if task not in TASKS:
+        raise ValueError(f"task must be one of {', '.join(map(repr, TASKS))}, got {task!r}")
+    return task == "classification" or (task == "auto" and type_of_target(y, input_name="y") in CLASSES)

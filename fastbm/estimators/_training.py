@@ -224,11 +224,15 @@ class RBMTraining(FittedRBM):
             _validation.check_finite(self, rows.grey)
         target = None if self.sparsity_target is None else float(self.sparsity_target)
         state, _ = ascent.step(
-            state, rows, phase=PHASES[self.algorithm], key=key, n_steps=n_steps, learning_rate=learning_rate,
+            state, rows, phase=self._phase(), key=key, n_steps=n_steps, learning_rate=learning_rate,
             momentum=float(self.momentum), l1=float(self.l1), l2=float(self.l2), centered=bool(self.centered),
             sparsity_target=target, sparsity_cost=float(self.sparsity_cost), weights=weights,
         )  # fmt: skip
         return state, len(rows.grey) > 0
+
+    def _phase(self):
+        """Return the negative phase."""
+        return PHASES[self.algorithm]
 
     def _warn(self, data, rows, grey, stacklevel) -> bool:
         """Warn when values of a minibatch do not lie between 0 and 1; return whether that was said."""

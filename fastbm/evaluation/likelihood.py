@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastbm.device import home_of, namespace, to_device, using
+from fastbm.evaluation.deep import is_deep
 from fastbm.evaluation.gaussian_pseudo_likelihood import gaussian_pseudo_likelihood
 from fastbm.evaluation.given import log_scales, machine_of, unsupported
 from fastbm.evaluation.partition import LogPartition, log_partition
@@ -155,6 +156,8 @@ def free_energy_gap(machine, train, valid) -> float:
 
 def _take(given, X, name: str):
     """Return the parameters, where the rows live, and the rows as the machine knows them: an array or a sparse matrix."""
+    if is_deep(given):
+        raise TypeError("p(v) of a deep Boltzmann machine has a bound alone: use log_likelihood_bound of its estimator")
     machine = machine_of(given)
     if not hasattr(X, "toarray") and not hasattr(X, "get"):
         X = np.asarray(X, np.float64)

@@ -13,6 +13,7 @@ from fastbm.chain import Purpose
 from fastbm.device import home_of, to_host, using
 from fastbm.evaluation import annealing, beta_schedule, bridge
 from fastbm.evaluation.bridge import Estimate
+from fastbm.evaluation.deep import folded, is_deep
 from fastbm.evaluation.exact import exact_log_partition, n_enumerated
 from fastbm.evaluation.given import check_count, has_chains, machine_of, rows_of, scaled, seed_of
 from fastbm.evaluation.paths import annealed
@@ -90,7 +91,8 @@ def log_partition(
     Parameters
     ----------
     machine : estimator or NamedTuple
-        A fitted estimator, or the parameters of a machine. Of a machine with labels, that given each class is taken in turn.
+        A fitted estimator, or the parameters of a machine. Of a machine with labels, that given each class is taken in turn; of
+        a deep Boltzmann machine the odd layers, or the even ones, are summed out.
     method : {"auto", "exact", "ais"}, default="auto"
         "exact" enumerates the smaller side, of at most 25 units, or with Gaussian visible units the hidden ones; "auto" does so
         up to 20, and anneals beyond.
@@ -160,6 +162,9 @@ def log_partition(
             machine, method=method, n_chains=n_chains, n_betas=n_betas, betas=betas, X=X, init=init, n_steps=n_steps,
             n_jobs=n_jobs, random_state=seed_of(random_state), verbose=verbose,
         )  # fmt: skip
+    if is_deep(machine):
+        random_state = seed_of(random_state)
+        machine, X, init = folded(machine, X, init, random_state)
     given, machine = machine, machine_of(machine)
     exactly = method == "exact" or (method == "auto" and n_enumerated(machine) <= MOST_UNITS_OF_AUTO)
     if exactly:

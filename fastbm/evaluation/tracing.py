@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 from fastbm import chain
 from fastbm.chain import Purpose
 from fastbm.device import home_of, to_host, using
+from fastbm.evaluation.deep import folded, is_deep
 from fastbm.evaluation.given import check_count, log_scales, machine_of, rows_of, seed_of, unscaled
 from fastbm.evaluation.paths import annealed
 
@@ -32,7 +33,8 @@ def trace(
     Parameters
     ----------
     machine : estimator or NamedTuple
-        A fitted estimator, or the parameters of a machine.
+        A fitted estimator, or the parameters of a machine; a deep Boltzmann machine is traced as the restricted one that it is
+        when folded: rows are its even layers, side by side.
     observable : {"free_energy", "energy"} or callable, default="free_energy"
         The free energy of the visible units, the energy of both sides, or a function of visible rows (n_chains, n_features)
         that returns a number for each row. Rows are in the units of the data, and so are the densities of Gaussian units.
@@ -75,7 +77,10 @@ def trace(
     True
     """
     n_chains, n_steps = check_count(n_chains, "n_chains", 1), check_count(n_steps, "n_steps", 1)
-    thin, seed, given, machine = check_count(thin, "thin", 1), seed_of(random_state), machine, machine_of(machine)
+    thin, seed = check_count(thin, "thin", 1), seed_of(random_state)
+    if is_deep(machine):
+        machine, _, init = folded(machine, None, init, seed)
+    given, machine = machine, machine_of(machine)
     if not callable(observable) and observable not in OBSERVABLES:
         raise ValueError(f"observable must be a function of rows or one of {', '.join(OBSERVABLES)}, got {observable!r}")
     with using(home_of(machine[0])):

@@ -39,6 +39,17 @@ def round_couplings(weights, to_hidden, to_visible, *, guess):
     return _for(weights, "rounding").round_couplings(weights, to_hidden, to_visible, guess=guess)
 
 
+def round_layers(weights, up, down, *, guess):
+    """Round the couplings of a machine with a chain of layers, all at one exponent; return the exponent.
+
+    `weights` is a tuple with an array (n_k, n_(k+1)) for each two layers, float32 or float64, C-contiguous, or the transpose of
+    one that is. Written: `up[k]` (n_k, padded(n_(k+1))) and `down[k]` (n_(k+1), padded(n_k)), but not their padding. A unit's
+    input comes from both sides. Otherwise as `round_couplings`, whose result it is for two layers. Reference:
+    ``fastbm.chain.round_layers``.
+    """
+    return _for(weights[0], "rounding").round_layers(weights, up, down, guess=guess)
+
+
 def check_exponent(exponent, weights):
     """Raise the errors of `round_couplings` and `ascend` that were put off: of weights not finite, or too large.
 
@@ -187,6 +198,26 @@ def product(a, b, out, *, transpose_a=False, transpose_b=False, accumulate=False
     )  # fmt: skip
 
 
+def mean_field(given, weights, biases, means, n_updates, change, *, tolerance, max_updates, damping, patience):
+    """Update the means of a chain of layers, in place, each row until it has converged.
+
+    One update of a row takes the layers in their order, μ_l ← μ_l + (1 - d) (σ(x_l) - μ_l), with x_0 = given + μ_1 W_0ᵀ,
+    x_l = μ_(l-1) W_(l-1) + μ_(l+1) W_lᵀ + b_l, and on top x = μ W + b. A row is done when no mean is further than `tolerance`
+    from what it is updated to, or after `max_updates`; then it costs no more. d is 0, and `damping` once `patience` updates in
+    a row have brought a row no nearer than it has been.
+
+    `given` (n_rows, n_0) float32 or float64 is the input of the first layer from what is known, its bias included. `weights` is
+    a tuple of one array (n_l, n_(l+1)) for each two layers, `biases` has one (n_l,) for each layer but the first, `means` one
+    (n_rows, n_l) for each layer: where to begin. Written, besides: `n_updates` (n_rows,) int32, and `change` (n_rows,) float32,
+    the largest distance at a row's last update. Twin: ``naive.mean_field`` in the tests. Cost: two multiply-adds for each
+    coupling, row and update.
+    """
+    _for(given, "mean_field").mean_field(
+        given, weights, biases, means, n_updates, change, tolerance=tolerance, max_updates=max_updates, damping=damping,
+        patience=patience,
+    )  # fmt: skip
+
+
 def draw(states, logits, free, *, key, first_chain, update):
     """Draw the packed `states`, in place, from `logits` (n_rows, padded(n_units)) as block update number `update`.
 
@@ -264,7 +295,7 @@ def ascend(
     if `phases` will look at it; `visible_gradient` (n_visible,) and `hidden_gradient` (n_hidden,) float32, the gradients of the
     biases. `tables` is emptied, but for what the next `phases` needs, and a note "one way": whether `to_visible` was left out.
     There may be no chains, `visible` of no rows: then this is the step of a directed layer whose targets less its means are
-    `means`; and `to_visible` may be of shape (0, 0).
+    `means`; and `to_visible` may be of shape (0, 0). Where `to_hidden` is too, nothing is rounded, and `exponent` is returned.
 
     Means are summed in the order of their rows, each times its state and its factor: that is the gradient G of the weights.
     Terms are rounded before they are added, but those of grey data of which few numbers are 0 are added as by `product`. The

@@ -45,6 +45,8 @@ def ascend(
     )  # fmt: skip
     if hidden_offset.size:
         pull_down(hidden_gradient, pulls)
+    if not to_hidden.size:
+        return exponent
     if chain.is_right(exponent, largest_sum(row_sums, column_sums), weights.shape):
         tables["one way"] = live is not NOT_LIVE and not both
         if live is not NOT_LIVE:
@@ -130,14 +132,20 @@ def run_ascend(
             row, ascent = begin + unit, gradient[unit * width : unit * width + n_hidden]
             if l1 != float32(0) or l2 != float32(0):
                 decay(ascent, weights[row], l1, l2)
-            if velocity.size:
+            if to_hidden.size == 0:
+                if velocity.size:
+                    add_to_velocity(velocity[row], ascent, learning_rate, momentum)
+                    move(weights[row], velocity[row], float32(1))
+                else:
+                    move(weights[row], ascent, learning_rate)
+            elif velocity.size:
                 add_to_velocity(velocity[row], ascent, learning_rate, momentum)
                 row_sums[row] = step(weights[row], velocity[row], float32(1), to_hidden[row], column_sums[tile], scale)
             else:
                 row_sums[row] = step(weights[row], ascent, learning_rate, to_hidden[row], column_sums[tile], scale)
-            if coarse.size:
+            if coarse.size and to_hidden.size:
                 steps[row] = coarsen(to_hidden[row], coarse[row], starts[row])
-        if both:
+        if both and to_hidden.size:
             transpose_tile(tile, to_hidden, to_visible)
 
 
@@ -232,6 +240,13 @@ def step(weights, ascent, size, rounded, columns, scale):
         columns[k] += uint32(abs(whole))
         total += abs(whole)
     return total
+
+
+@njit
+def move(weights, ascent, size):
+    """As `step`, without rounding."""
+    for k in range(weights.size):
+        weights[k] += size * ascent[k]
 
 
 @njit

@@ -37,6 +37,8 @@ def ascend(
         pulls, visible_gradient, hidden_gradient, *offsets, *sizes, centered, float(offset_rate), threads=SETTLERS,
         bytes_a_thread=4,
     )  # fmt: skip
+    if not to_hidden.size:
+        return exponent
     limbs = tables.get("limbs")
     tables.clear()
     rounding_gpu.round_at(settled, weights, to_hidden, to_visible, limbs and [one for (one,) in limbs])

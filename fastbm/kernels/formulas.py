@@ -26,3 +26,46 @@ def activate(x, activation: str, slope: float):
     if activation == "identity":
         return x
     return xp.where(x > 0, x, (slope if activation == "leaky_relu" else 0.0) * x)
+
+
+def fold(weights):
+    """Return the couplings between even and odd layers of a chain as one matrix: blocks (even, odd), zeros elsewhere.
+
+    `weights` is a tuple of arrays (n_k, n_(k+1)), one for each two layers.
+    """
+    xp, sizes = namespace(weights[0]), [weights[0].shape[0], *(array.shape[1] for array in weights)]
+    begins = [sum(sizes[layer % 2 : layer : 2]) for layer in range(len(sizes))]
+    folded = xp.zeros((sum(sizes[::2]), sum(sizes[1::2])), dtype=weights[0].dtype)
+    for layer, array in enumerate(weights):
+        even, odd = (begins[layer + 1], begins[layer]) if layer % 2 else (begins[layer], begins[layer + 1])
+        block = array.T if layer % 2 else array
+        folded[even : even + block.shape[0], odd : odd + block.shape[1]] = block
+    return folded
+
+
+def mean_field(given, weights, biases, means, n_updates, change, *, tolerance, max_updates, damping, patience):
+    """As the kernel of this name, for any dtype; rows that are done are computed, but not changed, until all are."""
+    xp = namespace(given)
+    zeros = xp.zeros(given.shape[0], dtype=given.dtype)
+    active, kept, nearest, since = zeros == 0, zeros, zeros + float("inf"), zeros
+    n_updates[...] = 0
+    change[...] = float("inf")
+    for _ in range(max_updates):
+        largest = zeros
+        part = xp.where(active, 1.0 - kept, zeros)
+        for layer, own in enumerate(means):
+            x = given if layer == 0 else means[layer - 1] @ weights[layer - 1] + biases[layer - 1]
+            if layer < len(weights):
+                x = x + means[layer + 1] @ weights[layer].T
+            e = xp.exp(-xp.abs(x))
+            step = xp.where(x >= 0, xp.ones_like(e), e) / (1.0 + e) - own
+            largest = xp.maximum(largest, xp.max(xp.abs(step), axis=1))
+            own[...] = own + part[:, None] * step
+        n_updates[...] = n_updates + xp.where(active, xp.ones_like(n_updates), xp.zeros_like(n_updates))
+        since = xp.where(largest < nearest, zeros, since + 1.0)
+        nearest = xp.minimum(nearest, largest)
+        kept = xp.where(since >= patience, zeros + damping, kept)
+        change[...] = xp.where(active, xp.asarray(largest, dtype=change.dtype), change)
+        active = active & (largest > tolerance)
+        if not xp.any(active):
+            return

@@ -1,5 +1,7 @@
 """Couplings rounded to integers, in both orientations, padded: ``fastbm.chain.round_couplings`` in one pass."""
 
+from itertools import pairwise
+
 import numpy as np
 from numba import int32, int64, njit, uint32
 
@@ -22,6 +24,32 @@ def round_couplings(weights, to_hidden, to_visible, *, guess):
     return chain.settle_exponent(round_at, lambda: run_largest_input(weights), weights.shape, guess)
 
 
+def round_layers(weights, up, down, *, guess):
+    if len(weights) == 1 and weights[0].flags.c_contiguous:
+        return round_couplings(weights[0], up[0], down[0], guess=guess)
+    contiguous = [each.flags.c_contiguous for each in weights]
+    parts = [
+        (array, above, below) if plain else (array.T, below, above)
+        for array, above, below, plain in zip(weights, up, down, contiguous, strict=True)
+    ]
+
+    def by_layer(sums):
+        """The largest total of a unit, from the sums of (rows, columns) of each part."""
+        sums = [pair if plain else pair[::-1] for pair, plain in zip(sums, contiguous, strict=True)]
+        return max(total.max() for total in [sums[0][0], *(a[1] + b[0] for a, b in pairwise(sums)), sums[-1][1]])
+
+    def round_at(exponent):
+        return int(by_layer([_sums_at(*part, exponent) for part in parts]))
+
+    def largest():
+        with np.errstate(over="ignore", invalid="ignore"):
+            magnitudes = [abs(array.astype(np.float64)) for array, *_ in parts]
+            return float(by_layer([(each.sum(axis=1), each.sum(axis=0)) for each in magnitudes]))
+
+    n_units = [len(weights[0]), *(array.shape[1] for array in weights)]
+    return chain.settle_exponent(round_at, largest, (sum(n_units[::2]), sum(n_units[1::2])), guess)
+
+
 def check_exponent(exponent, weights):
     """Do nothing: `round_couplings` has raised where there was something to say."""
 
@@ -33,11 +61,20 @@ def sums_of(shape):
 
 def _round(weights, to_hidden, to_visible, exponent) -> int:
     """Round at one exponent; return the largest sum of absolute couplings, or more where a coupling alone is too large."""
+    return largest_sum(*_round_and_sum(weights, to_hidden, to_visible, exponent))
+
+
+def _round_and_sum(weights, to_hidden, to_visible, exponent):
     rows, columns = sums_of(weights.shape)
     scale = weights.dtype.type(2.0**exponent)
     cost = COST_OF_ROUNDING * TILE * weights.shape[1]
     share_out(run_round, len(columns), cost, weights, to_hidden, to_visible, rows, columns, scale)
-    return largest_sum(rows, columns)
+    return rows, columns
+
+
+def _sums_at(weights, to_hidden, to_visible, exponent):
+    rows, columns = _round_and_sum(weights, to_hidden, to_visible, exponent)
+    return rows, columns.sum(axis=0, dtype=np.int64)
 
 
 @kernel

@@ -3,6 +3,7 @@
 import cupy
 
 from fastbm import chain
+from fastbm.kernels import formulas
 from fastbm.kernels.cuda_gpu import constant, launch, on_device
 
 TILE, TILE_THREADS, ROWS_OF_NOTES = 64, 256, 18
@@ -20,6 +21,13 @@ def round_couplings(weights, to_hidden, to_visible, *, guess):
 
     A guess that is the last exponent, as an array, and negative, stays.
     """
+    exponent = settled(weights, guess)
+    round_at(exponent, weights, to_hidden, to_visible)
+    return exponent
+
+
+def settled(weights, guess):
+    """Return the exponent of couplings, as an array of one number."""
     kind, exponent, notes = _kind_of(weights), cupy.empty(1, cupy.int32), empty_notes(weights)
     launch(
         "rounding", f"note_{kind}", tile_threads(weights), weights, notes, *weights.shape, threads=TILE_THREADS,
@@ -27,7 +35,18 @@ def round_couplings(weights, to_hidden, to_visible, *, guess):
     )  # fmt: skip
     previous = on_device(chain.LARGEST_EXPONENT if guess is None else guess)
     launch("rounding", "settle", SETTLERS, notes, previous, exponent, *weights.shape, threads=SETTLERS, bytes_a_thread=4)
-    round_at(exponent, weights, to_hidden, to_visible)
+    return exponent
+
+
+def round_layers(weights, up, down, *, guess):
+    """The exponent is that of the layers folded into two sides."""
+    folded = formulas.fold(weights)
+    exponent = settled(folded, guess)
+    for array, above, below in zip(weights, up, down, strict=True):
+        if array.flags.c_contiguous:
+            round_at(exponent, array, above, below)
+        else:
+            round_at(exponent, array.T, below, above)
     return exponent
 
 
