@@ -131,7 +131,8 @@ class Network:
             if isinstance(layer, BatchNorm):
                 before = Network(self.layers[:at], None, None)
                 before._views = self.views[:at]
-                moments = moments_of(before.forward(x, run._replace(side=side))[0] for x, side in inputs())
+                reached = (before.forward(x, run._replace(side=side))[0] for x, side in inputs())
+                moments = moments_of(namespace(x).reshape(x, (-1, layer.n_units)) for x in reached)
                 for name, moment in zip(MOMENTS, moments, strict=True):
                     self.views[at][name][...] = moment.astype(self.parameters.dtype)
 
