@@ -5,6 +5,7 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOMES = {
+    "DCGAN": "fastbm.estimators",
     "GAN": "fastbm.estimators",
     "BernoulliRBM": "fastbm.estimators",
     "BiGAN": "fastbm.estimators",
@@ -20,6 +21,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "DCGAN",
     "GAN",
     "BernoulliRBM",
     "BiGAN",

@@ -126,7 +126,11 @@ class FittedAdversary(BaseEstimator):
         else:
             z = self._check_latents(z, "z")
         with using(self.device_):
-            return to_device(generator.evaluate(z), self._home)
+            return to_device(self._as_data(generator.evaluate(z)), self._home)
+
+    def _as_data(self, rows):
+        """Return what the generator gives in the units of the data."""
+        return rows
 
     def _latents(self, n_samples: int, key, home: str | None = None):
         """Return latents on a device, that which computes when None."""
@@ -193,7 +197,7 @@ class FittedAdversary(BaseEstimator):
         key = chain.stream_key(seed, Purpose.SCORING)
         with using(self.device_):
             n_drawn = n_samples + (PARZEN_HELD_OUT if sigma is None else 0)
-            samples = to_host(self._running().generator.evaluate(self._latents(n_drawn, key)))
+            samples = to_host(self._as_data(self._running().generator.evaluate(self._latents(n_drawn, key))))
         best = choose_sigma(samples[:n_samples], samples[n_samples:]) if sigma is None else sigma
         _last_windows[generator] = asked, parameters.copy(), samples[:n_samples], best
         return samples[:n_samples], best

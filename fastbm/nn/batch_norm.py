@@ -45,7 +45,13 @@ class BatchNorm(NamedTuple):
             scale = own["gain"] / namespace(x).sqrt(own["variance"] + self.epsilon)
             units[...] = given * scale
             activate(units, own["offset"] - own["mean"] * scale, self.activation, self.slope)
-            return y, None
+
+            def backward_after_training(gradient, wanted, rows):  # the moments are constants, and nothing learns
+                activate_backward(self._by_units(gradient), units, space.nothing, self.activation, self.slope)
+                self._by_units(gradient)[...] *= scale
+                return None if rows is None else gradient[rows, :]
+
+            return y, backward_after_training
         normal, inverse = space.rows((at, "normal"), n_rows, self.n_units), space.rows((at, "inverse"), *self._groups(run))
         normalise(self, own, given, normal, inverse, units)
 
