@@ -1,9 +1,9 @@
 """Steps and samples of DCGANs against the same in PyTorch: ``python benchmarks/compare_dcgan.py`` prints them as a table.
 
-PyTorch is written well: images and weights channels last, Adam fused, activations in place, images and samples normalised apart
-in one pass of the convolutions, no gradient of the discriminator's weights in the generator's step, none of its input in its own.
-Both have the same number of threads, compute in float32 and take turns in one process. A ratio is taken within each round;
-median, lowest and highest are printed.
+PyTorch is written well: images and weights channels last, Adam fused, activations in place, images and samples normalised
+apart in one pass of the convolutions, no gradient of the discriminator's weights in the generator's step, none of its input in
+its own. Both have the same number of threads, compute in float32 and take turns in one process. A ratio is taken within each
+round; median, lowest and highest are printed.
 """
 
 from __future__ import annotations

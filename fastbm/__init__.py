@@ -17,6 +17,7 @@ _HOMES = {
     "StackedRBM": "fastbm.estimators",
     "datasets": "fastbm.datasets",
     "evaluation": "fastbm.evaluation",
+    "latent": "fastbm.latent",
     "plotting": "fastbm.plotting",
 }
 
@@ -34,6 +35,7 @@ __all__ = [
     "__version__",
     "datasets",
     "evaluation",
+    "latent",
     "plotting",
 ]
 

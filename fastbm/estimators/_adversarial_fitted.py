@@ -183,9 +183,13 @@ class FittedAdversary(BaseEstimator):
         """
         X, _, _ = self._check_rows(X)
         n_samples = _validation.check_count(n_samples, "n_samples", 1)
-        seed = self._seed if random_state is None else _validation.resolve_seed(random_state)
+        seed = self._seed_of(random_state)
         samples, best = self._window(n_samples, seed, sigma)
         return parzen_log_likelihood(samples, to_host(X), best)
+
+    def _seed_of(self, random_state) -> int:
+        """Return a seed: that of the fit for None."""
+        return self._seed if random_state is None else _validation.resolve_seed(random_state)
 
     def _window(self, n_samples: int, seed: int, sigma):
         """Return samples and the size of the window on them; those of the last call where nothing has changed since."""
