@@ -1,8 +1,8 @@
 """DCGAN on MNIST: which digits its samples are, and how evenly.
 
-60,000 images of 28×28 are trained on; maps begin at 32, batches are of 64. A perceptron of scikit-learn, trained on the labelled
-images, says what 10,000 samples are: all ten classes should be there, and the entropy of their shares, at most ln 10 = 2.303
-nats, at least 2.2. How often it is sure, above 0.9, is printed too, beside the same of test images.
+60,000 images of 28×28 are trained on; maps begin at 32, batches are of 64. A perceptron of scikit-learn, trained on the same
+images and their labels, says what 10,000 samples are: all ten classes should be there, and the entropy of their shares, at most
+ln 10 = 2.303 nats, at least 2.2. How often it is sure, above 0.9, is printed too, beside the same of test images.
 
     python benchmarks/quality/dcgan_mnist.py [--minutes 40] [--passes 16] [--picture samples.png]
 """
