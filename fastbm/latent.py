@@ -118,12 +118,15 @@ def interpolate(z0, z1, n, *, prior="uniform"):
     if not isinstance(n, int | np.integer) or n < 2:
         raise ValueError(f"n must be an integer of at least 2, got {n!r}")
     xp = namespace(first)
-    t = xp.linspace(0, 1, int(n), dtype=first.dtype)[:, None]
+    t = np.linspace(0.0, 1.0, int(n))
     lengths = float(xp.sqrt((first * first).sum() * (last * last).sum()))
     angle = math.acos(max(-1.0, min(1.0, float((first * last).sum()) / lengths))) if lengths else 0.0
     if prior == "uniform" or min(angle, math.pi - angle) < PARALLEL:
-        return (1 - t) * first + t * last
-    return (xp.sin((1 - t) * angle) * first + xp.sin(t * angle) * last) / math.sin(angle)
+        shares = 1 - t, t
+    else:
+        shares = np.sin((1 - t) * angle) / math.sin(angle), np.sin(t * angle) / math.sin(angle)
+    of_first, of_last = (xp.asarray(share.astype(first.dtype))[:, None] for share in shares)
+    return of_first * first + of_last * last
 
 
 def find_latent(model, images, *, n_starts=8, n_steps=200, learning_rate=0.05, random_state=None):

@@ -50,11 +50,11 @@ def batches_of(X) -> tuple[Any, tuple[int, ...]]:
 class _Batches:
     """Batches as rows, again and again."""
 
-    def __init__(self, batches, shape):
-        self.batches, self.shape = batches, shape
+    def __init__(self, batches, image_shape):
+        self.batches, self.image_shape = batches, image_shape
 
     def __iter__(self):
-        return _flat(self.batches, self.shape)
+        return _flat(self.batches, self.image_shape)
 
 
 def _flat(batches, shape):
