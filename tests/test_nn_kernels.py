@@ -98,7 +98,7 @@ def test_gradients_through_chosen_pieces(size, n_inputs, n_threads):
 
 
 @pytest.mark.parametrize("activation", ["identity", "relu", "tanh"])
-@pytest.mark.parametrize(("size", "n_groups"), [((1, 1), 1), ((7, 33), 1), ((12, 300), 2)])
+@pytest.mark.parametrize(("size", "n_groups"), [((1, 1), 1), ((7, 33), 1), ((12, 300), 2), ((1800, 33), 2), ((300, 1), 1)])
 def test_batch_norm(xp, size, n_groups, activation):
     x, gain, offset, gradient = 2 + 3 * numbers(0, *size), numbers(1, size[1]), numbers(2, size[1]), numbers(3, *size)
     here = [xp.asarray(each) for each in (x, gain, offset)]

@@ -11,7 +11,7 @@ from fastbm.kernels import ACTIVATIONS, simd_cpu, windows_cpu
 from fastbm.kernels.compile_cpu import kernel
 from fastbm.kernels.product_cpu import COST_OF_A_TERM, aligned, cut, finish, pack_sliver
 from fastbm.kernels.threads_cpu import share_out
-from fastbm.kernels.tile_cpu import TILES, copy_pixels, copy_sliver, floats_at, multiply_tile, pack_pixels
+from fastbm.kernels.tile_cpu import TILES, copy_line, copy_pixels, copy_sliver, floats_at, multiply_tile, pack_pixels
 from fastbm.kernels.windows_cpu import DEPTH
 
 FLOAT = np.dtype(np.float32)
@@ -47,8 +47,8 @@ def convolution_weights(images, maps, out, *, stride, padding):
     shares = windows_cpu.of_weights(out.shape, padding, tile.height)
     cost = COST_OF_A_TERM * maps.size * out.size / out.shape[3]
     share_out(
-        run_weights, len(shares.parts), cost / len(shares.parts), tile.level, tile.width, tile.lines, images, maps, out,
-        *shares, stride,
+        run_weights, len(shares.parts), cost / len(shares.parts), tile.level, tile.height, tile.width, tile.lines, images, maps,
+        out, *shares, stride,
     )  # fmt: skip
 
 
@@ -93,24 +93,56 @@ def run_pixels(
     runs, items, deepest, most_rows, activation, slope,
 ):  # fmt: skip
     room = make_room(height, width, lines, deepest, most_rows, out.shape[3])
-    (ys, xs, bases, outs), line = lists(most_rows), aligned(out.shape[3])
-    at_out, at_bias, at_sums, sums_width = out.ctypes.data, bias.ctypes.data if bias.size else 0, room[0].ctypes.data, room[1]
+    (ys, xs, starts, outs), line, scratch = lists(most_rows), aligned(out.shape[3]), aligned(out.shape[3])
+    at_out, at_bias, at_line = out.ctypes.data, bias.ctypes.data if bias.size else 0, line.ctypes.data
+    at_sums, sums_width = room[0].ctypes.data, room[1]
     for item in range(first, last):
         phase, begin, end = phases[items[item, 0]], items[item, 1], items[item, 2]
-        for r in range(end - begin):
+        n_rows = end - begin
+        find_windows(ys, xs, starts, source, begin, n_rows, phase[2], phase[3], source_step)
+        for r in range(n_rows):
             image, pixel = divmod(begin + r, phase[2] * phase[3])
             i, j = divmod(pixel, phase[3])
-            ys[r], xs[r] = i * source_step, j * source_step
-            bases[r] = source.ctypes.data + 4 * image * source.shape[1] * source.shape[2] * source.shape[3]
             y, x = phase[0] + i * out_step, phase[1] + j * out_step
             outs[r] = at_out + 4 * ((image * out.shape[1] + y) * out.shape[2] + x) * out.shape[3]
         multiply_rows(
-            level, height, width, lines, end - begin, ys, xs, bases, source, weights, transposed, out.shape[3], runs,
+            level, height, width, lines, n_rows, ys, xs, starts, source, weights, transposed, out.shape[3], runs,
             blocks[phase[4] : phase[5]], room,
         )  # fmt: skip
-        for r in range(end - begin):
-            write_line(at_sums + 4 * r * sums_width, outs[r], at_bias, out.shape[3], activation, slope, line)
-    return line.size + room[0].size
+        finished = at_bias != 0 or activation != 0
+        n_panels = -(-n_rows // height)
+        for panel in range(n_panels):
+            start, stop = cut(n_rows, panel, n_panels)
+            for r in range(start, stop):
+                to = at_line if finished else outs[r]
+                copy_sums(level, to, at_sums, panel, r - start, height, width, sums_width, out.shape[3])
+                if finished:
+                    finish(at_line, outs[r], at_bias, out.shape[3], activation, slope, scratch)
+    return line.size + scratch.size + room[0].size
+
+
+@njit
+def find_windows(ys, xs, starts, source, begin, n, n_rows, n_columns, step):
+    """Find where the windows of pixels begin, in rows and columns of the images, and as addresses."""
+    of_row = 4 * source.shape[2] * source.shape[3]
+    image, pixel = divmod(begin, n_rows * n_columns)
+    i, j = divmod(pixel, n_columns)
+    for r in range(n):
+        ys[r], xs[r] = i * step, j * step
+        starts[r] = source.ctypes.data + image * source.shape[1] * of_row + i * step * of_row + 4 * j * step * source.shape[3]
+        j += 1
+        if j == n_columns:
+            i, j = i + 1, 0
+        if i == n_rows:
+            image, i = image + 1, 0
+
+
+@njit(forceinline=True)
+def copy_sums(level, to, sums, panel, row, height, width, sums_width, n_columns):
+    """Copy the sums of a row of a panel, which lie in tiles."""
+    at = sums + 4 * (panel * sums_width * height + row * width)
+    for c in range(0, n_columns, width):
+        copy_line(level, to + 4 * c, at + 4 * c * height, min(width, n_columns - c))
 
 
 @njit
@@ -120,48 +152,50 @@ def lists(n):
 
 
 @njit
-def write_line(sums, out, bias, n, activation, slope, room):
-    if bias != 0 or activation != 0:
-        finish(sums, out, bias, n, activation, slope, room)
-    else:
-        x, y = carray(floats_at(sums), (n,)), carray(floats_at(out), (n,))
-        for k in range(n):
-            y[k] = x[k]
-
-
-@njit
 def make_room(height, width, lines, deepest, most_rows, n_columns):
-    """Return sums, the distance of their rows, panels, their size, a sliver, addresses, lines at borders, and zeros."""
+    """Return sums, how many a row has, panels, their size, a sliver, addresses, lines at borders, and zeros.
+
+    Sums lie tile by tile: what is added to often then falls into few sets of the cache.
+    """
     sums_width, depth = -(-n_columns // width) * width, deepest + lines
     sliver, zeros = aligned(depth * width), aligned(max(DEPTH, width))
     sliver[:], zeros[:] = float32(0), float32(0)
     panels = aligned((most_rows // height + 1) * depth * lines)
     places, borders = np.empty(lines, np.int64), aligned(lines * DEPTH)
-    return aligned(most_rows * sums_width), sums_width, panels, depth * lines, sliver, places, borders, zeros
+    return (
+        aligned((most_rows // height + 1) * height * sums_width),
+        sums_width,
+        panels,
+        depth * lines,
+        sliver,
+        places,
+        borders,
+        zeros,
+    )
 
 
 @njit
 def multiply_rows(
-    level, height, width, lines, n_rows, ys, xs, bases, source, weights, transposed, n_columns, runs, blocks, room
+    level, height, width, lines, n_rows, ys, xs, starts, source, weights, transposed, n_columns, runs, blocks, room
 ):  # fmt: skip
-    """Write the sums of rows: pixels whose windows begin at ys, xs of the images at `bases`, by columns of the weights."""
+    """Write the sums of rows, pixels whose windows begin at ys, xs, at these addresses, by columns of the weights."""
     sums, sums_width, panels, panel_size, sliver, places, borders, zeros = room
     at_sums, at_panels, at_sliver, at_places = sums.ctypes.data, panels.ctypes.data, sliver.ctypes.data, places.ctypes.data
     at_weights, at_zeros, n_maps, n_panels = weights.ctypes.data, zeros.ctypes.data, weights.shape[3], -(-n_rows // height)
     if len(blocks) == 0:
-        sums[: n_rows * sums_width] = float32(0)
+        sums[: n_panels * height * sums_width] = float32(0)
     for block in range(len(blocks)):
         for panel in range(n_panels):
             (begin, stop), target = cut(n_rows, panel, n_panels), at_panels + 4 * panel_size * panel
             for number in range(blocks[block, 0], blocks[block, 1]):
-                find_lines(places, begin, stop, ys, xs, bases, source, runs[number], borders, at_zeros)
+                find_lines(places, begin, stop, ys, xs, starts, source, runs[number], borders, at_zeros)
                 pack_pixels(level, target, lines, at_places, stop - begin, runs[number, 5])
                 target += 4 * lines * runs[number, 5]
         depth = 0
         for number in range(blocks[block, 0], blocks[block, 1]):
             depth += runs[number, 5]
         for c in range(0, n_columns, width):
-            target, n_given = at_sliver, min(width, n_columns - c)
+            target, given, n_given = at_sliver, 0, min(width, n_columns - c)
             if transposed:
                 for number in range(blocks[block, 0], blocks[block, 1]):
                     given = at_weights + 4 * (runs[number, 4] + c * n_maps)
@@ -170,30 +204,45 @@ def multiply_rows(
             else:
                 given = at_weights + 4 * (runs[blocks[block, 0], 4] + c)
                 copy_sliver(level, at_sliver, width, given, n_maps, n_given, depth)
+            coming = 0  # the rows of the next sliver, brought nearer while this one is used
+            if not transposed and c + width < n_columns:
+                coming = given + 4 * width
+            elif not transposed and block + 1 < len(blocks):
+                coming = at_weights + 4 * runs[blocks[block + 1, 0], 4]
             for panel in range(n_panels):
                 begin, stop = cut(n_rows, panel, n_panels)
-                at = at_sums + 4 * (begin * sums_width + c)
-                start, start_width = (at_zeros, 0) if block == 0 else (at, sums_width)
+                at = at_sums + 4 * height * (panel * sums_width + c)
+                start, start_width = (at_zeros, 0) if block == 0 else (at, width)
+                ahead, ahead_width = at_sliver, 0
+                if coming and 16 * panel < width:
+                    ahead, ahead_width = coming + 64 * panel, n_maps
                 multiply_tile(
-                    level, stop - begin, at, sums_width, start, start_width, at_panels + 4 * panel_size * panel, lines,
-                    at_sliver, width, depth, at_sliver, 0,
+                    level, stop - begin, at, width, start, start_width, at_panels + 4 * panel_size * panel, lines, at_sliver,
+                    width, depth, ahead, ahead_width,
                 )  # fmt: skip
     return sums.size + panels.size + sliver.size + places.size + borders.size + zeros.size
 
 
 @njit
-def find_lines(places, begin, stop, ys, xs, bases, source, run, borders, at_zeros):
+def find_lines(places, begin, stop, ys, xs, starts, source, run, borders, at_zeros):
     """Write the addresses at which a run begins for some pixels: in the images, or, at their borders, of copies with zeros."""
-    n_rows, n_columns, n_channels, n_pixels = source.shape[1], source.shape[2], source.shape[3], run[2]
+    n_rows, n_columns, n_channels, dy, dx, n_pixels = source.shape[1], source.shape[2], source.shape[3], run[0], run[1], run[2]
+    ahead = 4 * ((dy * n_columns + dx) * n_channels + run[3])
+    if n_pixels == 1:
+        for r in range(begin, stop):
+            y, x = ys[r] + dy, xs[r] + dx
+            inside = (y >= 0) & (y < n_rows) & (x >= 0) & (x < n_columns)
+            places[r - begin] = starts[r] + ahead if inside else at_zeros
+        return
     for r in range(begin, stop):
-        y, x = ys[r] + run[0], xs[r] + run[1]
+        y, x = ys[r] + dy, xs[r] + dx
         if y < 0 or y >= n_rows or x <= -n_pixels or x >= n_columns:
             places[r - begin] = at_zeros
         elif x >= 0 and x + n_pixels <= n_columns:
-            places[r - begin] = bases[r] + 4 * ((y * n_columns + x) * n_channels + run[3])
+            places[r - begin] = starts[r] + ahead
         else:
             line = borders[(r - begin) * DEPTH : (r - begin + 1) * DEPTH]
-            copy_border(line, bases[r] + 4 * y * n_columns * n_channels, x, n_pixels, n_columns, n_channels)
+            copy_border(line, starts[r] + ahead - 4 * x * n_channels, x, n_pixels, n_columns, n_channels)
             places[r - begin] = line.ctypes.data
 
 
@@ -232,81 +281,90 @@ def run_folded(
 ):  # fmt: skip
     n_pixels, n_products = maps.shape[1] * maps.shape[2], weights.shape[0] * weights.shape[1] * weights.shape[2]
     room = make_room(height, width, lines, deepest, n_together * n_pixels + height, n_products)
-    sums, sums_width, (n_rows, n_columns, n_channels) = room[0], room[1], images.shape[1:]
-    ys, xs, bases, _ = lists(n_together * n_pixels)
-    line, scratch = aligned(n_columns * n_channels), aligned(n_columns * n_channels)
+    ys, xs, starts, _ = lists(n_together * n_pixels)
+    (n_rows, n_columns, n_channels), taps = images.shape[1:], weights.shape[:2]
+    reached = (max((maps.shape[2] - 1) * stride + taps[1], n_columns + padding)) * n_channels
+    line, scratch, products = aligned(reached), aligned(n_columns * n_channels), aligned(n_together * n_pixels * n_products)
+    at_sums, sums_width, at_products = room[0].ctypes.data, room[1], products.ctypes.data
     for group in range(first, last):
         begin, end = group * n_together, min((group + 1) * n_together, len(maps))
-        for r in range((end - begin) * n_pixels):
-            bases[r] = maps.ctypes.data + 4 * (begin * n_pixels + r) * maps.shape[3]
+        total = (end - begin) * n_pixels
+        for r in range(total):
+            starts[r] = maps.ctypes.data + 4 * (begin * n_pixels + r) * maps.shape[3]
         multiply_rows(
-            level, height, width, lines, (end - begin) * n_pixels, ys, xs, bases, maps, weights, True, n_products, runs, blocks,
-            room,
+            level, height, width, lines, total, ys, xs, starts, maps, weights, True, n_products, runs, blocks, room
         )  # fmt: skip
+        n_panels = -(-total // height)
+        for panel in range(n_panels):
+            start, stop = cut(total, panel, n_panels)
+            for r in range(start, stop):
+                to = at_products + 4 * r * n_products
+                copy_sums(level, to, at_sums, panel, r - start, height, width, sums_width, n_products)
         for image in range(begin, end):
-            own = sums[(image - begin) * n_pixels * sums_width :]
+            own = products[(image - begin) * n_pixels * n_products :]
             for y in range(n_rows):
-                add_taps(line, own, sums_width, y, maps.shape[1:3], weights.shape[:2], n_columns, n_channels, stride, padding)
+                add_taps(line, own, y, maps.shape[1], maps.shape[2], taps[0], taps[1] * n_channels, n_channels, stride, padding)
+                inside = line[padding * n_channels :]
                 if bias.size:
-                    for x in range(n_columns):
-                        for channel in range(n_channels):
-                            line[x * n_channels + channel] += bias[channel]
+                    add_bias(inside, bias, n_columns)
                 at = images.ctypes.data + 4 * (image * n_rows + y) * n_columns * n_channels
-                write_line(line.ctypes.data, at, 0, line.size, activation, slope, scratch)
-    return line.size + scratch.size + room[0].size
+                if activation != 0:
+                    finish(inside.ctypes.data, at, 0, n_columns * n_channels, activation, slope, scratch)
+                else:
+                    copy_line(level, at, inside.ctypes.data, n_columns * n_channels)
+    return line.size + scratch.size + products.size + room[0].size
 
 
 @njit
-def add_taps(line, products, width, y, map_size, taps, n_columns, n_channels, stride, padding):
-    """Add up a row of an image: the products of all pixels of maps, each at its tap."""
+def add_taps(line, products, y, n_rows, n_columns, tap_rows, span, n_channels, stride, padding):
+    """Add up a row of an image, its margin before it: a row of taps of a pixel of maps lies side by side there too."""
     line[:] = float32(0)
-    for tap_row in range(taps[0]):
-        row = y + padding - tap_row
-        if row >= 0 and row % stride == 0 and row // stride < map_size[0]:
-            for tap_column in range(taps[1]):
-                tap = (tap_row * taps[1] + tap_column) * n_channels
-                for column in range(map_size[1]):
-                    x = column * stride - padding + tap_column
-                    if 0 <= x < n_columns:
-                        at = (row // stride * map_size[1] + column) * width + tap
-                        for channel in range(n_channels):
-                            line[x * n_channels + channel] += products[at + channel]
+    for tap in range(tap_rows):
+        row = y + padding - tap
+        if row >= 0 and row % stride == 0 and row // stride < n_rows:
+            for column in range(n_columns):
+                at, to = ((row // stride * n_columns + column) * tap_rows + tap) * span, column * stride * n_channels
+                for k in range(span):
+                    line[to + k] += products[at + k]
+
+
+@njit
+def add_bias(line, bias, n_pixels):
+    for pixel in range(n_pixels):
+        for channel in range(bias.size):
+            line[pixel * bias.size + channel] += bias[channel]
 
 
 # ------------------------------------------------------------------------------------------------------- weights
 
 
 @kernel
-def run_weights(first, last, level, width, lines, images, maps, out, runs, panels, parts, most_rows, stride):
+def run_weights(first, last, level, height, width, lines, images, maps, out, runs, panels, parts, most_rows, stride):
     (n_rows, n_columns, n_maps), n_pixels = maps.shape[1:], maps.shape[0] * maps.shape[1] * maps.shape[2]
     sums_width, most_panels = -(-n_maps // width) * width, 1
     for part in range(first, last):
         most_panels = max(most_panels, parts[part, 1] - parts[part, 0])
     sums, packed, sliver, zeros = (
-        aligned(most_rows * sums_width),
+        aligned(most_panels * height * sums_width),
         aligned(most_panels * DEPTH * lines),
         aligned(DEPTH * width),
         aligned(DEPTH),
     )
-    ys, xs, bases, places = lists(DEPTH)
+    ys, xs, starts, places = lists(DEPTH)
     borders = aligned(DEPTH * DEPTH) if runs[0, 2] > 1 else aligned(1)
     sliver[:], zeros[:] = float32(0), float32(0)
     at_sums, at_packed, at_sliver, at_zeros = sums.ctypes.data, packed.ctypes.data, sliver.ctypes.data, zeros.ctypes.data
     for part in range(first, last):
-        first_row, n_panels = panels[parts[part, 0], 3], parts[part, 1] - parts[part, 0]
+        n_panels = parts[part, 1] - parts[part, 0]
         sums[:] = float32(0)
         for begin in range(0, n_pixels, DEPTH):
             depth = min(DEPTH, n_pixels - begin)
-            for r in range(depth):
-                image, pixel = divmod(begin + r, n_rows * n_columns)
-                i, j = divmod(pixel, n_columns)
-                ys[r], xs[r] = i * stride, j * stride
-                bases[r] = images.ctypes.data + 4 * image * images.shape[1] * images.shape[2] * images.shape[3]
+            find_windows(ys, xs, starts, images, begin, depth, n_rows, n_columns, stride)
             before = -1
             for number in range(n_panels):
                 panel = panels[parts[part, 0] + number]
                 if panel[0] != before:
-                    find_lines(places, 0, depth, ys, xs, bases, images, runs[panel[0]], borders, at_zeros)
+                    find_lines(places, 0, depth, ys, xs, starts, images, runs[panel[0]], borders, at_zeros)
                     before = panel[0]
                 at = at_packed + 4 * DEPTH * lines * number
                 copy_pixels(level, at, places.ctypes.data, panel[1], panel[2], depth)
@@ -318,14 +376,14 @@ def run_weights(first, last, level, width, lines, images, maps, out, runs, panel
                     copy_sliver(level, at_sliver, width, place, n_maps, n_given, depth)
                 for number in range(n_panels):
                     panel = panels[parts[part, 0] + number]
-                    at = at_sums + 4 * ((panel[3] - first_row) * sums_width + c)
+                    at = at_sums + 4 * height * (number * sums_width + c)
                     multiply_tile(
-                        level, panel[2], at, sums_width, at, sums_width, at_packed + 4 * DEPTH * lines * number, lines, right,
+                        level, panel[2], at, width, at, width, at_packed + 4 * DEPTH * lines * number, lines, right,
                         right_width, depth, at_sliver, 0,
                     )  # fmt: skip
         for number in range(n_panels):
             panel = panels[parts[part, 0] + number]
-            for row in range(panel[3], panel[3] + panel[2]):
-                at = out.ctypes.data + 4 * row * n_maps
-                write_line(at_sums + 4 * (row - first_row) * sums_width, at, 0, n_maps, 0, float32(0), zeros)
+            for row in range(panel[2]):
+                to = out.ctypes.data + 4 * (panel[3] + row) * n_maps
+                copy_sums(level, to, at_sums, number, row, height, width, sums_width, n_maps)
     return sums.size + packed.size + sliver.size + zeros.size + borders.size

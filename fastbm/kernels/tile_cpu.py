@@ -167,6 +167,33 @@ def copy_pixels(typingctx, level, out, places, offset, n_columns, depth):
     return signature, codegen
 
 
+@intrinsic
+def copy_line(typingctx, level, out, given, n):
+    """out[k] = given[k] for k < n."""
+    signature, lanes = types.void(level, *[types.intp] * 3), tile_of(level).lanes
+
+    def codegen(context, builder, signature, arguments):
+        _, out, given, n = arguments
+
+        def body(block, carried):
+            at = builder.mul(block, number(lanes))
+            _store(builder, _load(builder, _at(builder, given, at), lanes), _at(builder, out, at))
+            return []
+
+        whole = builder.udiv(n, number(lanes))
+        loop(builder, number(0), whole, [], body)
+        begin = builder.mul(whole, number(lanes))
+
+        def one(k, carried):
+            builder.store(builder.load(_at(builder, given, k)), _at(builder, out, k))
+            return []
+
+        loop(builder, begin, n, [], one)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
 def _place(builder, places, index):
     """A pointer to the numbers at an address out of a list of them."""
     pointer = builder.gep(builder.inttoptr(places, I64.as_pointer()), [index])
