@@ -245,7 +245,9 @@ def plot_interpolations(strips, *, image_shape=None, title=None, ax=None):
 
 
 def plot_arithmetic(model, plus, minus, *, titles=None, image_shape=None):
-    """Draw latent arithmetic as a figure: the examples of each term, below them the sample of their mean, and the result.
+    """Draw latent arithmetic: a column of examples for each term, below them the sample of their mean, and the result.
+
+    The result stands in the last row too; above it is what becomes of it when noise, even between -1/4 and 1/4, is added to z.
 
     Parameters
     ----------
@@ -273,16 +275,18 @@ def plot_arithmetic(model, plus, minus, *, titles=None, image_shape=None):
     if len(titles) != len(terms) + 1:
         raise ValueError(f"titles must be {len(terms) + 1}, one for each term and one for the result, got {len(titles)}")
     result = latent.arithmetic(plus, minus)
-    figure = _figure(figsize=(1.8 * (len(terms) + 1), 1.5 * (1 + max(len(np.atleast_2d(z)) for _, z in terms))), dpi=110)
+    figure = _figure(figsize=(1.7 * (len(terms) + 1), 1.5 + 1.2 * max(len(np.atleast_2d(z)) for _, z in terms)), dpi=110)
     axes = figure.subplots(1, len(terms) + 1, squeeze=False)[0]
     for number, ((sign, z), ax) in enumerate(zip(terms, axes, strict=False)):
         z = np.atleast_2d(np.asarray(z))
         samples = np.asarray(model.sample(z=np.concatenate([z, z.mean(axis=0, keepdims=True)])))
         name = f"{'' if number == 0 and sign == '+' else sign + ' '}{titles[number]}"
         plot_images(samples, image_shape=image_shape, n_columns=1, title=name, ax=ax)
-        ax.set_xlabel("examples, and below their mean" if number == 0 else "")
-    samples = model.sample(z=np.asarray(result)[None, :])
-    plot_images(samples, image_shape=image_shape, title=f"= {titles[-1]}", ax=axes[-1])
+    n_around = max(len(np.atleast_2d(z)) for _, z in terms)
+    noise = np.random.default_rng(0).uniform(-0.25, 0.25, (n_around + 1, len(result)))
+    noise[-1] = 0.0
+    samples = np.asarray(model.sample(z=np.asarray(result) + noise))
+    plot_images(samples, image_shape=image_shape, n_columns=1, title=f"= {titles[-1]}", ax=axes[-1])
     return figure
 
 
