@@ -19,7 +19,7 @@ ZERO, ONE = np.float32(0), np.float32(1)
 def batch_norm(x, gain, offset, normal, inverse, y, *, epsilon, activation, slope):
     kind, slope = ACTIVATIONS.index(activation), np.float32(slope)
     if x.shape[0] > batch_norm_tall_cpu.TALL * inverse.shape[0]:
-        batch_norm_tall_cpu.batch_norm(x, gain, offset, normal, inverse, y, epsilon, kind, slope)
+        batch_norm_tall_cpu.normalise(x, gain, offset, normal, inverse, y, epsilon, kind, slope)
         return
     share_out(
         run_batch_norm, -(-x.shape[1] // COLUMNS), COST_OF_A_UNIT * COLUMNS * x.shape[0], x, gain, offset, normal, inverse, y,
@@ -30,7 +30,7 @@ def batch_norm(x, gain, offset, normal, inverse, y, *, epsilon, activation, slop
 def batch_norm_backward(gradient, y, normal, inverse, gain, gain_gradient, offset_gradient, *, activation, slope):
     kind, slope = ACTIVATIONS.index(activation), np.float32(slope)
     if y.shape[0] > batch_norm_tall_cpu.TALL * inverse.shape[0]:
-        batch_norm_tall_cpu.batch_norm_backward(
+        batch_norm_tall_cpu.normalise_backward(
             gradient, y, normal, inverse, gain, gain_gradient, offset_gradient, kind, slope
         )  # fmt: skip
         return

@@ -4,6 +4,8 @@ Chunks are of a fixed size, each has moments of its own, and these are put toget
 how many threads there are.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from fastbm.kernels.activation_cpu import apply, multiply_by_slope
@@ -19,8 +21,9 @@ COST_OF_A_NUMBER = 0.4
 ZERO, ONE = np.float32(0), np.float32(1)
 
 
+@lru_cache(256)
 def cuts_of(n_rows: int, n_units: int, n_groups: int) -> np.ndarray:
-    """Return (group, first row, last row) of each chunk."""
+    """Return (group, first row, last row) of each chunk, as many in each group."""
     size, rows = max(CHUNK // n_units, 16), n_rows // n_groups
     return np.array(
         [
@@ -31,30 +34,25 @@ def cuts_of(n_rows: int, n_units: int, n_groups: int) -> np.ndarray:
     )  # fmt: skip
 
 
-def batch_norm(x, gain, offset, normal, inverse, y, epsilon, kind, slope):
+def normalise(x, gain, offset, normal, inverse, y, epsilon, kind, slope):
     (n_rows, n_units), (n_groups, _) = x.shape, inverse.shape
     cuts, cost = cuts_of(n_rows, n_units, n_groups), COST_OF_A_NUMBER * min(CHUNK, x.size)
     means, squares = (np.empty((len(cuts), n_units), np.float32) for _ in range(2))
     share_out(run_moments, len(cuts), cost, x, cuts, means, squares)
-    mean = np.empty((n_groups, n_units), np.float32)
-    rows = np.diff(cuts[:, 1:])
-    for group in range(n_groups):
-        own = cuts[:, 0] == group
-        counts, part = rows[own], means[own].astype(np.float64)
-        centre = (counts * part).sum(axis=0) / counts.sum()
-        apart = (squares[own] + counts * (part - centre) ** 2).sum(axis=0) / counts.sum()
-        mean[group], inverse[group] = centre, 1 / np.sqrt(apart + epsilon)
+    counts, shape = np.diff(cuts[:, 1:]).reshape(n_groups, -1, 1), (n_groups, -1, n_units)
+    parts, total = means.reshape(shape).astype(np.float64), n_rows // n_groups
+    mean = (counts * parts).sum(axis=1) / total
+    apart = (squares.reshape(shape) + counts * (parts - mean[:, None, :]) ** 2).sum(axis=1) / total
+    mean, inverse[...] = mean.astype(np.float32), 1 / np.sqrt(apart + epsilon)
     share_out(run_normalise, len(cuts), cost, x, gain, offset, normal, y, cuts, mean, inverse, kind, slope)
 
 
-def batch_norm_backward(gradient, y, normal, inverse, gain, gain_gradient, offset_gradient, kind, slope):
+def normalise_backward(gradient, y, normal, inverse, gain, gain_gradient, offset_gradient, kind, slope):
     (n_rows, n_units), (n_groups, _) = y.shape, inverse.shape
     cuts, cost = cuts_of(n_rows, n_units, n_groups), COST_OF_A_NUMBER * min(CHUNK, y.size)
     sums, products = (np.empty((len(cuts), n_units), np.float32) for _ in range(2))
     share_out(run_sums, len(cuts), cost, gradient, y, normal, cuts, sums, products, kind, slope)
-    totals = np.zeros((2, n_groups, n_units))
-    for total, part in zip(totals, (sums, products), strict=True):
-        np.add.at(total, cuts[:, 0], part)
+    totals = np.stack([part.reshape(n_groups, -1, n_units).sum(axis=1, dtype=np.float64) for part in (sums, products)])
     if gain_gradient.size:
         offset_gradient[:], gain_gradient[:] = totals.sum(axis=1)
     means = (totals / (n_rows // n_groups)).astype(np.float32)

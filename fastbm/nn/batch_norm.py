@@ -43,7 +43,10 @@ class BatchNorm(NamedTuple):
         own = own if self.is_scaled else own | self._constants(space, at)
         if not run.training:
             scale = own["gain"] / namespace(x).sqrt(own["variance"] + self.epsilon)
-            units[...] = given * scale
+            if is_compiled(units):
+                namespace(x).multiply(given, scale, out=units)
+            else:
+                units[...] = given * scale
             activate(units, own["offset"] - own["mean"] * scale, self.activation, self.slope)
 
             def backward_after_training(gradient, wanted, rows):  # the moments are constants, and nothing learns

@@ -20,7 +20,7 @@ MULTIPLIED = ("weights", "gain")
 MOMENTS = ("mean", "variance")
 ALIGNED = 16
 """Each parameter begins at a multiple of so many numbers."""
-CHUNK, CHUNK_OF_IMAGES = 256, 64
+CHUNK, CHUNK_OF_IMAGES = 256, 32
 """Rows that are computed together after training; the last ones with rows of zeros behind them, so that none depends on how
 many there are."""
 
