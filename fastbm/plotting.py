@@ -274,19 +274,21 @@ def plot_arithmetic(model, plus, minus, *, titles=None, image_shape=None):
     titles = [""] * (len(terms) + 1) if titles is None else list(titles)
     if len(titles) != len(terms) + 1:
         raise ValueError(f"titles must be {len(terms) + 1}, one for each term and one for the result, got {len(titles)}")
-    result = latent.arithmetic(plus, minus)
-    figure = _figure(figsize=(1.7 * (len(terms) + 1), 1.5 + 1.2 * max(len(np.atleast_2d(z)) for _, z in terms)), dpi=110)
-    axes = figure.subplots(1, len(terms) + 1, squeeze=False)[0]
-    for number, ((sign, z), ax) in enumerate(zip(terms, axes, strict=False)):
-        z = np.atleast_2d(np.asarray(z))
-        samples = np.asarray(model.sample(z=np.concatenate([z, z.mean(axis=0, keepdims=True)])))
-        name = f"{'' if number == 0 and sign == '+' else sign + ' '}{titles[number]}"
-        plot_images(samples, image_shape=image_shape, n_columns=1, title=name, ax=ax)
-    n_around = max(len(np.atleast_2d(z)) for _, z in terms)
-    noise = np.random.default_rng(0).uniform(-0.25, 0.25, (n_around + 1, len(result)))
+    result = np.asarray(latent.arithmetic(plus, minus))
+    columns = [np.atleast_2d(np.asarray(z)) for _, z in terms]
+    columns = [z if len(z) == 1 else np.concatenate([z, z.mean(axis=0, keepdims=True)]) for z in columns]
+    n_rows = max(map(len, columns))
+    noise = np.random.default_rng(0).uniform(-0.25, 0.25, (n_rows, len(result)))
     noise[-1] = 0.0
-    samples = np.asarray(model.sample(z=np.asarray(result) + noise))
-    plot_images(samples, image_shape=image_shape, n_columns=1, title=f"= {titles[-1]}", ax=axes[-1])
+    signs = [sign for sign, _ in terms]
+    signs[0] = signs[0].strip("+")
+    names = [f"{sign} {title}".strip() for sign, title in zip(signs, titles, strict=False)]
+    figure = _figure(figsize=(1.7 * (len(terms) + 1), 0.4 + 1.5 * n_rows), dpi=110)
+    axes = figure.subplots(1, len(terms) + 1, squeeze=False)[0]
+    for z, name, ax in zip([*columns, result + noise], [*names, f"= {titles[-1]}"], axes, strict=True):
+        samples = np.asarray(model.sample(z=z))
+        blank = np.full((n_rows - len(samples), *samples.shape[1:]), np.nan)
+        plot_images(np.concatenate([blank, samples]), image_shape=image_shape, n_columns=1, title=name, ax=ax)
     return figure
 
 

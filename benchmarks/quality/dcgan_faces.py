@@ -24,7 +24,7 @@ from sklearn.linear_model import RidgeClassifier
 
 from fastbm import DCGAN, latent, plotting
 
-N_POOL, N_SUMS, N_EXAMPLES, N_DRAWN = 3000, 200, 10, 3
+N_POOL, N_SUMS, N_EXAMPLES, N_DRAWN = 3000, 200, 10, 5
 ATTRIBUTES = ("smiling", "glasses")
 
 
