@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from fastbm.device import namespace
 from fastbm.kernels import formulas, networks
 from fastbm.nn.activations import activate, activate_backward, is_compiled
@@ -43,8 +45,8 @@ class BatchNorm(NamedTuple):
         own = own if self.is_scaled else own | self._constants(space, at)
         if not run.training:
             scale = own["gain"] / namespace(x).sqrt(own["variance"] + self.epsilon)
-            if is_compiled(units):
-                namespace(x).multiply(given, scale, out=units)
+            if type(units) is np.ndarray:
+                np.multiply(given, scale, out=units)
             else:
                 units[...] = given * scale
             activate(units, own["offset"] - own["mean"] * scale, self.activation, self.slope)
