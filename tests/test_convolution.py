@@ -9,7 +9,14 @@ from test_nn_layers import KEY, central_differences, relative_error
 
 from fastbm.kernels import networks, simd_cpu, threads_cpu
 from fastbm.nn.batch_norm import BatchNorm
-from fastbm.nn.convolution import Convolution, TransposedConvolution, Window, convolve, deconvolve
+from fastbm.nn.convolution import (
+    Convolution,
+    TransposedConvolution,
+    Window,
+    convolution_weights,
+    convolve,
+    deconvolve,
+)
 from fastbm.nn.network import CHUNK, Network
 from fastbm.nn.workspace import Run, Workspace
 
@@ -278,3 +285,17 @@ def test_convolutions_are_those_of_pytorch(window, n_maps):
     to_ours = [lambda x: x.permute(0, 2, 3, 1), lambda x: x.permute(2, 3, 1, 0), lambda x: x.permute(0, 2, 3, 1)]
     for ours, other, permuted in zip((got[0], got[2], got[1]), theirs, to_ours, strict=False):
         np.testing.assert_allclose(ours, permuted(other).detach().numpy(), atol=3e-6 * np.abs(ours).max(), rtol=0)
+
+
+def test_formulas_on_a_strict_array_api():
+    """The formulas take arrays of any library that keeps to the standard."""
+    strict = pytest.importorskip("array_api_strict")
+    window, n_maps = SHAPES[0]
+    given = arrays(window, n_maps, dtype=np.float64)
+    images, weights, maps = (strict.asarray(each) for each in given)
+    forth, gone, of_weights = (strict.zeros(each.shape, dtype=strict.float64) for each in (maps, images, weights))
+    how = {"window": window, "activation": "identity", "slope": 0.0}
+    convolve(images, weights, strict.zeros(0), forth, **how)
+    deconvolve(maps, weights, strict.zeros(0), gone, **how)
+    convolution_weights(images, maps, of_weights, window)
+    assert_close([np.asarray(each) for each in (forth, gone, of_weights)], expected(window, *given))
