@@ -6,6 +6,7 @@ import sys
 
 import compare
 import compare_dbm
+import compare_dcgan
 import compare_gan
 import compare_stack
 import gpu_table
@@ -54,6 +55,18 @@ def test_steps_of_adversaries(quick, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["compare_gan.py", "--only", "line", "--rounds", "1", "--seconds", "0.01"])
     compare_gan.main()
     assert "| 1-D toy, 32 tanh units twice, batch 200 | " in capsys.readouterr().out
+
+
+def test_steps_of_dcgans(quick, monkeypatch, capsys):
+    if not quick:
+        pytest.skip("a check, nothing to measure")
+    pytest.importorskip("torch", reason="torch: not installed")
+    options = ["--only", "step-28", "sample-28", "--rounds", "1", "--seconds", "0.01"]
+    monkeypatch.setattr(sys, "argv", ["compare_dcgan.py", *options])
+    compare_dcgan.main()
+    out = capsys.readouterr().out
+    assert "| step, 28×28 grey, base 32, batch 64 | " in out
+    assert "| 512 samples, 28×28 grey, base 32 | " in out
 
 
 def test_scaling(printed, tmp_path):

@@ -5,6 +5,7 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOMES = {
+    "DCGAN": "fastbm.estimators",
     "GAN": "fastbm.estimators",
     "BernoulliRBM": "fastbm.estimators",
     "BiGAN": "fastbm.estimators",
@@ -18,10 +19,12 @@ _HOMES = {
     "StackedRBM": "fastbm.estimators",
     "datasets": "fastbm.datasets",
     "evaluation": "fastbm.evaluation",
+    "latent": "fastbm.latent",
     "plotting": "fastbm.plotting",
 }
 
 __all__ = [
+    "DCGAN",
     "GAN",
     "BernoulliRBM",
     "BiGAN",
@@ -36,6 +39,7 @@ __all__ = [
     "__version__",
     "datasets",
     "evaluation",
+    "latent",
     "plotting",
 ]
 

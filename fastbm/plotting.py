@@ -6,6 +6,10 @@ import math
 
 import numpy as np
 
+from fastbm import latent
+
+BETWEEN = "#8faadc"
+"""The colour that is seen between images."""
 MOST_PAIRS = 50
 """Rows that `plot_machine` reconstructs, at the most."""
 
@@ -15,9 +19,10 @@ def plot_images(images, *, image_shape=None, n_columns=None, limits=None, cmap="
 
     Parameters
     ----------
-    images : array-like of shape (n_images, n_pixels)
+    images : array-like of shape (n_images, n_pixels), (n_images, height, width) or (n_images, height, width, n_channels)
+        With three channels they are red, green and blue; uint8 is divided by 255.
     image_shape : (int, int), default=None
-        Height and width; a square when None.
+        Height and width of rows; a square when None.
     n_columns : int, default=None
         Images in a row; about as many as rows when None.
     limits : (float, float), default=None
@@ -37,19 +42,23 @@ def plot_images(images, *, image_shape=None, n_columns=None, limits=None, cmap="
     ValueError
         When the pixels do not make an image of `image_shape`.
     """
-    images = np.asarray(images, float)
-    height, width = _shape_of(images, image_shape)
+    images = _as_images(images, image_shape)
+    _, height, width, n_channels = images.shape
     n_columns = n_columns or math.ceil(math.sqrt(len(images)))
     n_rows = math.ceil(len(images) / n_columns)
-    page = np.full((n_rows * (height + 1) + 1, n_columns * (width + 1) + 1), np.nan)
+    page = np.full((n_rows * (height + 1) + 1, n_columns * (width + 1) + 1, n_channels), np.nan)
     for index, image in enumerate(images):
         row, column = divmod(index, n_columns)
         top, left = row * (height + 1) + 1, column * (width + 1) + 1
-        page[top : top + height, left : left + width] = image.reshape(height, width)
+        page[top : top + height, left : left + width] = image
     ax = _figure().subplots() if ax is None else ax
-    ax.set_facecolor("#8faadc")  # seen between the images
+    ax.set_facecolor(BETWEEN)
     low, high = limits or (0.0, 1.0)
-    ax.imshow(np.ma.masked_invalid(page), cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
+    if n_channels == 1:
+        page = np.ma.masked_invalid(page[:, :, 0])
+    else:
+        page = np.where(np.isnan(page), _colour(BETWEEN), np.clip((page - low) / (high - low), 0, 1))
+    ax.imshow(page, cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
     ax.set(xticks=[], yticks=[], title=title or "")
     return ax
 
@@ -208,6 +217,82 @@ def plot_densities(model, X, *, n_samples=10_000, limits=None, title=None, ax=No
     return ax
 
 
+def plot_interpolations(strips, *, image_shape=None, title=None, ax=None):
+    """Draw ways between latents, each as a row of images.
+
+    Parameters
+    ----------
+    strips : list of array-like of shape (n_steps, n_pixels) or (n_steps, *image_shape)
+        Samples of the latents of each way, such as ``model.sample(z=latent.interpolate(z0, z1, 10))``; all of one length.
+    image_shape : (int, int), default=None
+        Height and width of rows; a square when None.
+    title : str, default=None
+    ax : matplotlib Axes, default=None
+
+    Returns
+    -------
+    ax : matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        When ways have different numbers of steps, or there is none.
+    """
+    strips = [np.asarray(strip) for strip in strips]
+    if not strips or len({strip.shape for strip in strips}) != 1:
+        raise ValueError(f"strips must be ways of one length, got shapes {[strip.shape for strip in strips]}")
+    images = np.concatenate(strips)
+    return plot_images(images, image_shape=image_shape, n_columns=len(strips[0]), title=title, ax=ax)
+
+
+def plot_arithmetic(model, plus, minus, *, titles=None, image_shape=None):
+    """Draw latent arithmetic: a column of examples for each term, below them the sample of their mean, and the result.
+
+    The result stands in the last row too; above it is what becomes of it when noise, even between -1/4 and 1/4, is added to z.
+
+    Parameters
+    ----------
+    model : fitted GAN, DCGAN or BiGAN
+    plus : list of array-like of shape (n, latent_dim)
+        Terms that are added, as of ``latent.arithmetic``.
+    minus : list of array-like of shape (n, latent_dim)
+        Terms that are taken away; the first of them is drawn after the first that is added.
+    titles : list of str, default=None
+        Of the terms in the order in which they are drawn, and of the result.
+    image_shape : (int, int), default=None
+        Height and width of rows; a square when None.
+
+    Returns
+    -------
+    figure : matplotlib Figure
+
+    Raises
+    ------
+    ValueError
+        When there are no latents, or other numbers of titles than of terms and result.
+    """
+    terms: list = [("+", term) for term in plus[:1]] + [("-", term) for term in minus] + [("+", term) for term in plus[1:]]
+    titles = [""] * (len(terms) + 1) if titles is None else list(titles)
+    if len(titles) != len(terms) + 1:
+        raise ValueError(f"titles must be {len(terms) + 1}, one for each term and one for the result, got {len(titles)}")
+    result = np.asarray(latent.arithmetic(plus, minus))
+    columns = [np.atleast_2d(np.asarray(z)) for _, z in terms]
+    columns = [z if len(z) == 1 else np.concatenate([z, z.mean(axis=0, keepdims=True)]) for z in columns]
+    n_rows = max(map(len, columns))
+    noise = np.random.default_rng(0).uniform(-0.25, 0.25, (n_rows, len(result)))
+    noise[-1] = 0.0
+    signs = [sign for sign, _ in terms]
+    signs[0] = signs[0].strip("+")
+    names = [f"{sign} {title}".strip() for sign, title in zip(signs, titles, strict=False)]
+    figure = _figure(figsize=(1.7 * (len(terms) + 1), 0.4 + 1.5 * n_rows), dpi=110)
+    axes = figure.subplots(1, len(terms) + 1, squeeze=False)[0]
+    for z, name, ax in zip([*columns, result + noise], [*names, f"= {titles[-1]}"], axes, strict=True):
+        samples = np.asarray(model.sample(z=z))
+        blank = np.full((n_rows - len(samples), *samples.shape[1:]), np.nan)
+        plot_images(np.concatenate([blank, samples]), image_shape=image_shape, n_columns=1, title=name, ax=ax)
+    return figure
+
+
 def plot_machine(machine, X, samples, *, image_shape=None, title="samples"):
     """Draw the weights of a machine, reconstructions of `X`, and samples, on one page.
 
@@ -243,11 +328,24 @@ def _figure(**options):
     return pyplot.figure(layout="compressed", **options)
 
 
-def _shape_of(images, image_shape):
-    if images.ndim != 2 or len(images) == 0:
-        raise ValueError(f"images must have shape (n_images, n_pixels), got shape {images.shape}")
+def _as_images(images, image_shape) -> np.ndarray:
+    """Return images (n_images, height, width, n_channels), of one channel or three; ValueError when they are none."""
+    images = np.asarray(images)
+    images = images / 255 if images.dtype == np.uint8 else images.astype(float)
+    if images.ndim not in (2, 3, 4) or 0 in images.shape or (images.ndim == 4 and images.shape[3] not in (1, 3)):
+        raise ValueError(
+            "images must have shape (n_images, n_pixels), (n_images, height, width) or (n_images, height, width, 1 or 3), got "
+            f"shape {images.shape}"
+        )
+    if images.ndim > 2:
+        return images.reshape(*images.shape[:3], -1)
     side = math.isqrt(images.shape[1])
     height, width = image_shape or (side, side)
     if height * width != images.shape[1]:
         raise ValueError(f"image_shape {(height, width)} does not hold the {images.shape[1]} pixels of an image")
-    return height, width
+    return images.reshape(len(images), height, width, 1)
+
+
+def _colour(name: str) -> list[float]:
+    """Return red, green and blue of a colour such as "#8faadc"."""
+    return [int(name[at : at + 2], 16) / 255 for at in (1, 3, 5)]

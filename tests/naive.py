@@ -343,3 +343,40 @@ def mean_field(given, weights, biases, means, tolerance, max_updates, damping, p
         if since >= patience:
             kept = damping
     return means, n_updates, largest
+
+
+def convolve(images, weights, stride, padding):
+    """Windows times weights, one output pixel after the other."""
+    n_rows, n_columns, _, n_maps = weights.shape
+    padded = np.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    size = [(n - k) // stride + 1 for n, k in zip(padded.shape[1:3], (n_rows, n_columns), strict=True)]
+    maps = np.zeros((len(images), *size, n_maps), images.dtype)
+    for i in range(size[0]):
+        for j in range(size[1]):
+            window = padded[:, stride * i : stride * i + n_rows, stride * j : stride * j + n_columns]
+            maps[:, i, j] = np.tensordot(window, weights, 3)
+    return maps
+
+
+def deconvolve(maps, weights, shape, stride, padding):
+    """Zeros interlaced between the maps and around them, then a convolution of stride 1 with the weights turned about."""
+    n_rows, n_columns = weights.shape[:2]
+    spread = np.zeros((len(maps), shape[0] + n_rows - 1, shape[1] + n_columns - 1, maps.shape[3]), maps.dtype)
+    (top, left), (height, width) = (n_rows - 1 - padding, n_columns - 1 - padding), maps.shape[1:3]
+    for i in range(height):
+        for j in range(width):
+            y, x = top + stride * i, left + stride * j
+            if 0 <= y < spread.shape[1] and 0 <= x < spread.shape[2]:
+                spread[:, y, x] = maps[:, i, j]
+    return convolve(spread, weights[::-1, ::-1].transpose(0, 1, 3, 2), 1, 0)
+
+
+def convolution_weights(images, maps, shape, stride, padding):
+    """Products of windows and maps, one pixel after the other."""
+    padded = np.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    out = np.zeros((*shape, images.shape[3], maps.shape[3]), images.dtype)
+    for i in range(maps.shape[1]):
+        for j in range(maps.shape[2]):
+            window = padded[:, stride * i : stride * i + shape[0], stride * j : stride * j + shape[1]]
+            out += np.tensordot(window, maps[:, i, j], (0, 0))
+    return out

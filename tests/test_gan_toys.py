@@ -11,8 +11,11 @@ from scipy.stats import wasserstein_distance
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks" / "quality"))
 
+import dcgan_faces
 import gan_1d
 import modes
+
+from fastbm import DCGAN
 
 
 def distances(seed):
@@ -50,3 +53,16 @@ def test_modes_of_a_ring_are_found():
     how = {"units": 128, "layers": 2, "activation": "leaky_relu", "initial": "he", "passes": 10, "rate": 1e-3}
     options = type("Options", (), how | {"rows": modes.N_ROWS})
     assert modes.one("ring", 1, 0, options) >= 7
+
+
+@pytest.mark.slow
+def test_attributes_are_transferred_between_faces(data_folder, monkeypatch):
+    """Drawn faces of 16×16: results have the attribute, what they began with has not, and the person stays."""
+    monkeypatch.setenv("FASTBM_DATA", str(data_folder))
+    data = dcgan_faces.faces("pixelart16")
+    model = DCGAN(100, base_channels=32, n_iter=10, prior="normal", random_state=0).fit(data["x_train"])
+    for judge in dcgan_faces.classifiers(data).values():
+        found = dcgan_faces.sums(model, judge)
+        assert found["with_before"] <= 0.2
+        assert found["with_after"] >= 0.75  # of 200, four fifths less one and a half standard errors
+        assert found["same_person"] >= 0.75

@@ -16,7 +16,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "fastbm"
 FLOORS = {
     "chain": 1, "device": 1, "kernels": 2, "units": 3, "nn": 3, "machines": 4, "training": 5, "evaluation": 5,
-    "estimators": 6, "plotting": 6, "datasets": 6, "": 7, "__main__": 7, "commands": 7,
+    "estimators": 6, "plotting": 6, "datasets": 6, "latent": 6, "": 7, "__main__": 7, "commands": 7,
 }  # fmt: skip
 """The floor of each room; the room of ``fastbm`` itself has no name."""
 

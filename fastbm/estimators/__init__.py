@@ -2,6 +2,7 @@
 
 from fastbm.estimators.bigan import BiGAN
 from fastbm.estimators.boltzmann import BoltzmannMachine
+from fastbm.estimators.dcgan import DCGAN
 from fastbm.estimators.deep_belief_classifier import DeepBeliefClassifier
 from fastbm.estimators.deep_belief_network import DeepBeliefNetwork
 from fastbm.estimators.deep_boltzmann_classifier import DeepBoltzmannClassifier
@@ -13,6 +14,7 @@ from fastbm.estimators.rbm_classifier import RBMClassifier
 from fastbm.estimators.stacked_rbm import StackedRBM
 
 __all__ = [
+    "DCGAN",
     "GAN",
     "BernoulliRBM",
     "BiGAN",

@@ -41,6 +41,7 @@ class AdversarialFiles(AdversarialTraining):
             parts = network.parameters, network.statistics, moments.first, moments.second
             arrays |= {f"{name}.{part}": device.to_host(array) for part, array in zip(PARTS, parts, strict=True)}
         header = {name: getattr(self, name) for name in NUMBERS} | {"parameters": self._saved_parameters()}
+        header |= self._more_of_file()
         header["optimizer_steps"] = [moments.steps for moments in self._moments]
         header["history"] = [{str(name): _plain(value) for name, value in record.items()} for record in self.history_]
         _history_of_file(header)
@@ -72,6 +73,14 @@ class AdversarialFiles(AdversarialTraining):
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(f"{path} was tampered with: its content is not that of a {cls.__name__} ({error})") from error
 
+    def _more_of_file(self) -> dict:
+        """Return what else stands in the header of a file."""
+        return {}
+
+    def _features_of_file(self, header, n_features: int) -> dict:
+        """Return, and set, what layers may depend on; ValueError when it is not sound."""
+        return {}
+
     def _saved_parameters(self) -> dict:
         parameters = self.get_params(deep=False)
         if callable(parameters["learning_rate_schedule"]):
@@ -86,6 +95,7 @@ class AdversarialFiles(AdversarialTraining):
         self = cls(**header["parameters"])
         self._validate_params()
         n_iter, n_features, seed, updates = (_validation.check_count(header[name], name, 0) for name in NUMBERS)
+        more = self._features_of_file(header, n_features)
         networks, moments = [], []
         steps = [_validation.check_count(number, "optimizer_steps", 0) for number in header["optimizer_steps"]]
         for name, layers, n_steps in zip(cls._networks, self._layers(n_features), steps, strict=True):
@@ -93,7 +103,7 @@ class AdversarialFiles(AdversarialTraining):
             _check_parts(name, layers, parts)
             networks.append(adversarial.Network(layers, *parts[:2]))
             moments.append(Moments(parts[2], parts[3], n_steps))
-        features: dict = {"n_features_in_": n_features}
+        features: dict = {"n_features_in_": n_features} | more
         if "feature_names_in_" in header:
             features["feature_names_in_"] = np.array(header["feature_names_in_"], dtype=object)
             if len(features["feature_names_in_"]) != n_features:

@@ -126,7 +126,11 @@ class FittedAdversary(BaseEstimator):
         else:
             z = self._check_latents(z, "z")
         with using(self.device_):
-            return to_device(generator.evaluate(z), self._home)
+            return to_device(self._as_data(generator.evaluate(z)), self._home)
+
+    def _as_data(self, rows):
+        """Return what the generator gives in the units of the data."""
+        return rows
 
     def _latents(self, n_samples: int, key, home: str | None = None):
         """Return latents on a device, that which computes when None."""
@@ -179,9 +183,13 @@ class FittedAdversary(BaseEstimator):
         """
         X, _, _ = self._check_rows(X)
         n_samples = _validation.check_count(n_samples, "n_samples", 1)
-        seed = self._seed if random_state is None else _validation.resolve_seed(random_state)
+        seed = self._seed_of(random_state)
         samples, best = self._window(n_samples, seed, sigma)
         return parzen_log_likelihood(samples, to_host(X), best)
+
+    def _seed_of(self, random_state) -> int:
+        """Return a seed: that of the fit for None."""
+        return self._seed if random_state is None else _validation.resolve_seed(random_state)
 
     def _window(self, n_samples: int, seed: int, sigma):
         """Return samples and the size of the window on them; those of the last call where nothing has changed since."""
@@ -193,7 +201,7 @@ class FittedAdversary(BaseEstimator):
         key = chain.stream_key(seed, Purpose.SCORING)
         with using(self.device_):
             n_drawn = n_samples + (PARZEN_HELD_OUT if sigma is None else 0)
-            samples = to_host(self._running().generator.evaluate(self._latents(n_drawn, key)))
+            samples = to_host(self._as_data(self._running().generator.evaluate(self._latents(n_drawn, key))))
         best = choose_sigma(samples[:n_samples], samples[n_samples:]) if sigma is None else sigma
         _last_windows[generator] = asked, parameters.copy(), samples[:n_samples], best
         return samples[:n_samples], best

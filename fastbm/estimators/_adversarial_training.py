@@ -81,6 +81,8 @@ class AdversarialTraining(FittedAdversary):
     _step: Any
     _figures: tuple[str | None, ...]
 
+    _n_population = POPULATION
+
     pack = 1
     n_discriminator_steps = 1
     label_smoothing = 0.0
@@ -112,6 +114,20 @@ class AdversarialTraining(FittedAdversary):
 
     def _estimate(self, machine, rows, key) -> None:
         raise NotImplementedError
+
+    def _shown(self, rows):
+        """Return rows of the data as the networks see them."""
+        return rows
+
+    def _outside(self, low: float, high: float, dtype) -> str:
+        """Return what to say of data with values between these, which samples cannot have; nothing where they can."""
+        least, most = RANGES[self.output]
+        if low >= least - _validation.ROUNDING and high <= most + _validation.ROUNDING:
+            return ""
+        return (
+            f"a generator with output={self.output!r} draws values between {least:g} and {most:g} (scale X, or choose another "
+            "output)"
+        )
 
     def _hidden(self, activation: str, batch_norm: bool, dropout: float = 0.0) -> Hidden:
         """Return what the hidden layers of a network are made of."""
@@ -261,16 +277,10 @@ class Training:
             _validation.check_finite(estimator, rows)
         if max(-low, high) > LARGEST:
             raise ValueError(f"X has values between {low:g} and {high:g}, of which float32 cannot hold some; scale X")
-        least, most = RANGES[estimator.output]
-        if not self.warned and (low < least - _validation.ROUNDING or high > most + _validation.ROUNDING):
-            warnings.warn(
-                f"X has values between {low:g} and {high:g}; a generator with output={estimator.output!r} draws values between "
-                f"{least:g} and {most:g} (scale X, or choose another output)",
-                UserWarning,
-                stacklevel=6,
-            )
+        if not self.warned and (words := estimator._outside(low, high, rows.dtype)):
+            warnings.warn(f"X has values between {low:g} and {high:g}; {words}", UserWarning, stacklevel=6)
             self.warned = True
-        return rows
+        return estimator._shown(rows)
 
     def look(self) -> None:
         """Add what the last steps reported; ValueError when it is not finite, the last good pass being kept."""
@@ -324,7 +334,7 @@ class Training:
         """Return the state with the moments of batch normalisation estimated anew."""
         estimator, machine = self.estimator, self.state.machine
         if any(network.has_batch_norm for network in machine) and self.state.updates:
-            rows, _ = self.data.some(POPULATION)
+            rows, _ = self.data.some(estimator._n_population)
             rows = device.to_device(rows.toarray() if hasattr(rows, "toarray") else rows, self.fitted["device"])
             estimator._estimate(machine, rows, chain.stream_key(self.fitted["seed"], Purpose.POPULATION))
         return self.state

@@ -10,6 +10,8 @@ from fastbm.kernels.threads_cpu import share_out
 
 COLUMNS = 256
 """Columns that are summed over the rows at a time."""
+TALL, CHUNK = 1024, 8192
+"""Rows from which on they are shared out, instead of columns, and about how many numbers at a time."""
 COSTS = dict(zip(ACTIVATIONS, (0.1, 0.6, 0.6, 0.1, 0.1), strict=True))
 """Rough nanoseconds for each unit of a row."""
 ZERO, TWO = np.float32(0), np.float32(2)
@@ -22,6 +24,9 @@ def activate(y, bias, *, activation, slope):
 
 
 def activate_backward(gradient, y, bias_gradient, *, activation, slope):
+    if y.shape[0] > TALL:
+        tall_backward(gradient, y, bias_gradient, ACTIVATIONS.index(activation), np.float32(slope))
+        return
     cost = 0.2 * y.shape[0] * COLUMNS
     share_out(
         run_activate_backward, -(-y.shape[1] // COLUMNS), cost, gradient, y, bias_gradient, ACTIVATIONS.index(activation),
@@ -59,6 +64,29 @@ def apply(line, kind, slope):
             x = line[unit]
             e = exp_negative(max(-abs(x), SMALLEST_LOGIT))
             line[unit] = (ONE if x > ZERO else e) / (ONE + e) + (x - x)
+
+
+def tall_backward(gradient, y, bias_gradient, kind, slope):
+    """As `activate_backward`, of many rows, chunks of which have sums of their own: pixels of images, by channels."""
+    (n_rows, n_units), cost = y.shape, 0.2 * min(CHUNK, y.size)
+    n_chunks = -(-n_rows // max(CHUNK // n_units, 16))
+    sums = np.empty((n_chunks, n_units if bias_gradient.size else 0), np.float32)
+    share_out(run_chunks_backward, n_chunks, cost, gradient, y, sums, kind, slope)
+    if bias_gradient.size:
+        bias_gradient[:] = sums.sum(axis=0, dtype=np.float64)
+
+
+@kernel
+def run_chunks_backward(first, last, gradient, y, sums, kind, slope):
+    n_rows, n_units, size = y.shape[0], y.shape[1], max(CHUNK // y.shape[1], 16)
+    given, outputs = gradient.reshape(-1), y.reshape(-1)
+    for chunk in range(first, last):
+        begin, end, total = chunk * size, min((chunk + 1) * size, n_rows), sums[chunk]
+        multiply_by_slope(given[begin * n_units : end * n_units], outputs[begin * n_units : end * n_units], kind, slope)
+        total[:] = ZERO
+        for row in range(begin, end if total.size else begin):
+            for unit in range(n_units):
+                total[unit] += gradient[row, unit]
 
 
 @kernel

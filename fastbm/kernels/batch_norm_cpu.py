@@ -3,6 +3,7 @@
 import numpy as np
 from numba import njit
 
+from fastbm.kernels import batch_norm_tall_cpu
 from fastbm.kernels.activation_cpu import apply, multiply_by_slope
 from fastbm.kernels.compile_cpu import kernel
 from fastbm.kernels.networks import ACTIVATIONS
@@ -16,16 +17,26 @@ ZERO, ONE = np.float32(0), np.float32(1)
 
 
 def batch_norm(x, gain, offset, normal, inverse, y, *, epsilon, activation, slope):
+    kind, slope = ACTIVATIONS.index(activation), np.float32(slope)
+    if x.shape[0] > batch_norm_tall_cpu.TALL * inverse.shape[0]:
+        batch_norm_tall_cpu.normalise(x, gain, offset, normal, inverse, y, epsilon, kind, slope)
+        return
     share_out(
         run_batch_norm, -(-x.shape[1] // COLUMNS), COST_OF_A_UNIT * COLUMNS * x.shape[0], x, gain, offset, normal, inverse, y,
-        np.float32(epsilon), ACTIVATIONS.index(activation), np.float32(slope),
+        np.float32(epsilon), kind, slope,
     )  # fmt: skip
 
 
 def batch_norm_backward(gradient, y, normal, inverse, gain, gain_gradient, offset_gradient, *, activation, slope):
+    kind, slope = ACTIVATIONS.index(activation), np.float32(slope)
+    if y.shape[0] > batch_norm_tall_cpu.TALL * inverse.shape[0]:
+        batch_norm_tall_cpu.normalise_backward(
+            gradient, y, normal, inverse, gain, gain_gradient, offset_gradient, kind, slope
+        )  # fmt: skip
+        return
     share_out(
         run_batch_norm_backward, -(-y.shape[1] // COLUMNS), COST_OF_A_UNIT * COLUMNS * y.shape[0], gradient, y, normal, inverse,
-        gain, gain_gradient, offset_gradient, ACTIVATIONS.index(activation), np.float32(slope),
+        gain, gain_gradient, offset_gradient, kind, slope,
     )  # fmt: skip
 
 

@@ -64,6 +64,42 @@ def chosen_inputs(gradient, chosen, weights, out):
     _for(out, "chosen").chosen_inputs(gradient, chosen, weights, out)
 
 
+def convolve(images, weights, bias, maps, *, stride, padding, activation, slope):
+    """maps[n, i, j, d] ← f(bias[d] + Σ images[n, stride i - padding + y, stride j - padding + x, c] weights[y, x, c, d]).
+
+    `images` (n, height, width, n_channels), 0 beyond their borders, `weights` (n_rows, n_columns, n_channels, n_maps) of any
+    size, `maps` (n, (height + 2 padding - n_rows) // stride + 1, likewise the width, n_maps), `bias` (n_maps,) or (0,). Terms
+    are added in the order of y, x and c: an image's maps are the same, bit for bit, alone or among others, with any number of
+    threads. On the GPU by a product of cuBLAS. Twin: ``naive.convolve`` in the tests. Cost: a multiply-add for each term.
+
+    Raises ValueError for shapes that do not fit, and arrays that are not float32 and C-contiguous.
+    """
+    _for(maps, "convolution").convolve(
+        images, weights, bias, maps, stride=stride, padding=padding, activation=activation, slope=slope
+    )  # fmt: skip
+
+
+def deconvolve(maps, weights, bias, images, *, stride, padding, activation, slope):
+    """The transposed convolution: images ← f(bias + the adjoint of `convolve`, of maps), its gradient with respect to images.
+
+    Equal to a convolution of stride 1 of the maps with zeros interlaced, but none is multiplied. `bias` (n_channels,) or (0,);
+    else as `convolve`. The size of the images tells how many rows and columns at the end no window reaches: they are f(bias).
+    Twin: ``naive.deconvolve`` in the tests.
+    """
+    _for(images, "convolution").deconvolve(
+        maps, weights, bias, images, stride=stride, padding=padding, activation=activation, slope=slope
+    )  # fmt: skip
+
+
+def convolution_weights(images, maps, out, *, stride, padding):
+    """Write the gradient of the weights of `convolve`, given that of its sums, `maps`; or of `deconvolve`, given `images`.
+
+    out[y, x, c, d] ← Σ images[n, stride i - padding + y, stride j - padding + x, c] maps[n, i, j, d], in the order of n, i, j.
+    Twin: ``naive.convolution_weights`` in the tests.
+    """
+    _for(out, "convolution").convolution_weights(images, maps, out, stride=stride, padding=padding)
+
+
 def batch_norm(x, gain, offset, normal, inverse, y, *, epsilon, activation, slope):
     """normal ← (x - mean) inverse and y ← f(gain · normal + offset), with inverse ← 1 / √(variance + epsilon).
 

@@ -100,30 +100,104 @@ def pack_lines(typingctx, level, out, out_width, lines, lines_width, n_lines, de
 
     def codegen(context, builder, signature, arguments):
         _, out, out_width, lines, lines_width, n_lines, depth = arguments
-        starts = []
-        for i in range(n):
-            exists = builder.icmp_signed("<", number(i), n_lines)
-            line = builder.select(exists, number(i), builder.sub(n_lines, number(1)))
-            starts.append(_at(builder, lines, builder.mul(line, lines_width)))
-
-        def write(begin, rows):
-            for k, row in enumerate(transposed(builder, rows)):
-                _store(builder, row, _at(builder, out, builder.mul(builder.add(begin, number(k)), out_width)))
-
-        def body(block, carried):
-            begin = builder.mul(block, number(n))
-            write(begin, [_load(builder, _at(builder, start, begin), n) for start in starts])
-            return []
-
-        whole = builder.udiv(depth, number(n))
-        loop(builder, number(0), whole, [], body)
-        begin = builder.mul(whole, number(n))
-        rest = builder.sub(depth, begin)
-        with builder.if_then(builder.icmp_signed(">", rest, number(0))):
-            write(begin, [_load_some(builder, _at(builder, start, begin), n, rest) for start in starts])
+        starts = [_at(builder, lines, builder.mul(line, lines_width)) for line in _lines_there(builder, n, n_lines)]
+        _write_lines(builder, out, out_width, starts, depth)
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+def _lines_there(builder, n, n_lines):
+    """The numbers of n lines, of which only so many are there; the last of them stands for the others."""
+    last = builder.sub(n_lines, number(1))
+    return [builder.select(builder.icmp_signed("<", number(i), n_lines), number(i), last) for i in range(n)]
+
+
+def _write_lines(builder, out, out_width, starts, depth):
+    """Write out[k, i] = number k of the line that begins at starts[i], for k < depth, whole blocks of them."""
+    n = len(starts)
+
+    def write(begin, rows):
+        for k, row in enumerate(transposed(builder, rows)):
+            _store(builder, row, _at(builder, out, builder.mul(builder.add(begin, number(k)), out_width)))
+
+    def body(block, carried):
+        begin = builder.mul(block, number(n))
+        write(begin, [_load(builder, _at(builder, start, begin), n) for start in starts])
+        return []
+
+    whole = builder.udiv(depth, number(n))
+    loop(builder, number(0), whole, [], body)
+    begin = builder.mul(whole, number(n))
+    rest = builder.sub(depth, begin)
+    with builder.if_then(builder.icmp_signed(">", rest, number(0))):
+        write(begin, [_load_some(builder, _at(builder, start, begin), n, rest) for start in starts])
+
+
+@intrinsic
+def pack_pixels(typingctx, level, out, out_width, places, n_lines, depth):
+    """As `pack_lines`, of lines that begin at the addresses which are held, as int64, at `places`."""
+    signature, n = types.void(level, *[types.intp] * 5), tile_of(level).lines
+
+    def codegen(context, builder, signature, arguments):
+        _, out, out_width, places, n_lines, depth = arguments
+        starts = [_place(builder, places, line) for line in _lines_there(builder, n, n_lines)]
+        _write_lines(builder, out, out_width, starts, depth)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def copy_pixels(typingctx, level, out, places, offset, n_columns, depth):
+    """out[k, j] = number offset + j of the line at the k-th address of `places`, 0 beyond n_columns, for k < depth."""
+    signature, n = types.void(level, *[types.intp] * 5), tile_of(level).lines
+
+    def codegen(context, builder, signature, arguments):
+        _, out, places, offset, n_columns, depth = arguments
+
+        def body(k, carried):
+            line = _at(builder, _place(builder, places, k), offset)
+            _store(builder, _load_some(builder, line, n, n_columns), _at(builder, out, builder.mul(k, number(n))))
+            return []
+
+        loop(builder, number(0), depth, [], body)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def copy_line(typingctx, level, out, given, n):
+    """out[k] = given[k] for k < n."""
+    signature, lanes = types.void(level, *[types.intp] * 3), tile_of(level).lanes
+
+    def codegen(context, builder, signature, arguments):
+        _, out, given, n = arguments
+
+        def body(block, carried):
+            at = builder.mul(block, number(lanes))
+            _store(builder, _load(builder, _at(builder, given, at), lanes), _at(builder, out, at))
+            return []
+
+        whole = builder.udiv(n, number(lanes))
+        loop(builder, number(0), whole, [], body)
+        begin = builder.mul(whole, number(lanes))
+
+        def one(k, carried):
+            builder.store(builder.load(_at(builder, given, k)), _at(builder, out, k))
+            return []
+
+        loop(builder, begin, n, [], one)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _place(builder, places, index):
+    """A pointer to the numbers at an address out of a list of them."""
+    pointer = builder.gep(builder.inttoptr(places, I64.as_pointer()), [index])
+    return builder.inttoptr(builder.load(pointer, align=8), F32.as_pointer())
 
 
 def _copy_rows(vectors_of):

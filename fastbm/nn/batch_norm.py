@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from fastbm.device import namespace
 from fastbm.kernels import formulas, networks
 from fastbm.nn.activations import activate, activate_backward, is_compiled
@@ -16,10 +18,11 @@ from fastbm.nn.workspace import Run
 
 
 class BatchNorm(NamedTuple):
-    """y = f(gain · (x - mean) / √(variance + epsilon) + offset), each unit for itself.
+    """y = f(gain · (x - mean) / √(variance + epsilon) + offset), each unit for itself; of images, each channel.
 
     In training, moments are those of each of ``run.n_groups`` equal groups of rows; then those of the population, "mean" and
     "variance", which are no parameters: ``Network.estimate`` sets them. Unless `is_scaled`, gain is 1 and offset 0 for good.
+    Rows hold `n_pixels` times the units.
     """
 
     n_units: int
@@ -27,6 +30,7 @@ class BatchNorm(NamedTuple):
     slope: float = 0.2
     epsilon: float = 1e-5
     is_scaled: bool = True
+    n_pixels: int = 1
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -35,24 +39,37 @@ class BatchNorm(NamedTuple):
 
     def forward(self, own, x, run: Run, at: int, out=None):
         """Return y and backward, as ``Dense.forward`` does; backward returns the gradient of all rows, if of any."""
-        space, n_rows = run.space, x.shape[0]
-        y = space.rows((at, "y"), n_rows, self.n_units) if out is None else out
+        space, n_rows, width = run.space, x.shape[0] * self.n_pixels, self.n_pixels * self.n_units
+        y = space.rows((at, "y"), x.shape[0], width) if out is None else out
+        units, given = self._by_units(y), self._by_units(x)
         own = own if self.is_scaled else own | self._constants(space, at)
         if not run.training:
             scale = own["gain"] / namespace(x).sqrt(own["variance"] + self.epsilon)
-            y[...] = x * scale
-            activate(y, own["offset"] - own["mean"] * scale, self.activation, self.slope)
-            return y, None
+            if type(units) is np.ndarray:
+                np.multiply(given, scale, out=units)
+            else:
+                units[...] = given * scale
+            activate(units, own["offset"] - own["mean"] * scale, self.activation, self.slope)
+
+            def backward_after_training(gradient, wanted, rows):  # the moments are constants, and nothing learns
+                activate_backward(self._by_units(gradient), units, space.nothing, self.activation, self.slope)
+                self._by_units(gradient)[...] *= scale
+                return None if rows is None else gradient[rows, :]
+
+            return y, backward_after_training
         normal, inverse = space.rows((at, "normal"), n_rows, self.n_units), space.rows((at, "inverse"), *self._groups(run))
-        normalise(self, own, x, normal, inverse, y)
+        normalise(self, own, given, normal, inverse, units)
 
         def backward(gradient, wanted, rows):
             is_learnt = wanted and self.is_scaled
             gains, offsets = (wanted["gain"], wanted["offset"]) if is_learnt else (space.nothing, space.nothing)
-            normalise_backward(self, own, gradient, y, normal, inverse, gains, offsets)
+            normalise_backward(self, own, self._by_units(gradient), units, normal, inverse, gains, offsets)
             return None if rows is None else gradient[rows, :]
 
         return y, backward
+
+    def _by_units(self, x):
+        return namespace(x).reshape(x, (x.shape[0] * self.n_pixels, self.n_units))
 
     def _constants(self, space, at: int):
         values = {"gain": 1.0, "offset": 0.0}

@@ -10,7 +10,7 @@ NAMES = ("glorot", "he")
 
 
 def fill(weights: np.ndarray, rng: np.random.Generator, initial: str | float) -> None:
-    """Fill weights (n_inputs, n_outputs) with random numbers.
+    """Fill weights (n_inputs, n_outputs), or, of convolutions, (rows, columns, channels, maps), with random numbers.
 
     "glorot": uniform between ±√(6 / (n_inputs + n_outputs)) [1]_; "he": normal of variance 2 / n_inputs [2]_; a number: normal
     of that deviation.
@@ -20,7 +20,7 @@ def fill(weights: np.ndarray, rng: np.random.Generator, initial: str | float) ->
     .. [1] Glorot & Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010.
     .. [2] He, Zhang, Ren & Sun, "Delving deep into rectifiers", ICCV 2015.
     """
-    n_inputs, n_outputs = weights.shape
+    n_inputs, n_outputs = math.prod(weights.shape[:-1]), weights.shape[-1]
     if initial == "glorot":
         limit = math.sqrt(6 / (n_inputs + n_outputs))
         weights[...] = rng.uniform(-limit, limit, weights.shape)

@@ -11,6 +11,7 @@ import numpy as np
 from fastbm.device import aligned_zeros, home_of, namespace, to_device
 from fastbm.nn import initializers
 from fastbm.nn.batch_norm import BatchNorm
+from fastbm.nn.convolution import Convolution, TransposedConvolution
 from fastbm.nn.maxout import Maxout
 from fastbm.nn.workspace import Run, Workspace
 
@@ -19,7 +20,7 @@ MULTIPLIED = ("weights", "gain")
 MOMENTS = ("mean", "variance")
 ALIGNED = 16
 """Each parameter begins at a multiple of so many numbers."""
-CHUNK = 256
+CHUNK, CHUNK_OF_IMAGES = 256, 32
 """Rows that are computed together after training; the last ones with rows of zeros behind them, so that none depends on how
 many there are."""
 
@@ -103,11 +104,19 @@ class Network:
 
         return x, backward
 
+    @property
+    def chunk(self) -> int:
+        """How many rows are computed together after training: fewer where they are images, whose maps take room."""
+        is_image = any(isinstance(layer, Convolution | TransposedConvolution) for layer in self.layers)
+        return CHUNK_OF_IMAGES if is_image else CHUNK
+
     def evaluate(self, x, side=None):
         """Return the outputs for rows after training, as a new array; no row's depends on the others."""
         out: Any = None
         xp, run = namespace(self.parameters), Run(Workspace(self.parameters), training=False)
-        n_rows, chunk = x.shape[0], CHUNK
+        n_rows, chunk = x.shape[0], self.chunk
+        if type(self.parameters) is np.ndarray and self.parameters.dtype == np.float32:
+            chunk = min(chunk, n_rows)  # sums of our own kernels do not depend on how many rows there are
         pairs = [
             (rows, xp.zeros((chunk, rows.shape[1]), dtype=self.parameters.dtype)) for rows in (x, side) if rows is not None
         ]
@@ -131,7 +140,8 @@ class Network:
             if isinstance(layer, BatchNorm):
                 before = Network(self.layers[:at], None, None)
                 before._views = self.views[:at]
-                moments = moments_of(before.forward(x, run._replace(side=side))[0] for x, side in inputs())
+                reached = (before.forward(x, run._replace(side=side))[0] for x, side in inputs())
+                moments = moments_of(namespace(x).reshape(x, (-1, layer.n_units)) for x in reached)
                 for name, moment in zip(MOMENTS, moments, strict=True):
                     self.views[at][name][...] = moment.astype(self.parameters.dtype)
 
