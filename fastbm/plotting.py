@@ -80,7 +80,14 @@ def plot_weights(machine, *, image_shape=None, n_units=64, title=None, ax=None):
     Returns
     -------
     ax : matplotlib Axes
+
+    Raises
+    ------
+    TypeError
+        When the estimator has no couplings, as adversarial networks have none.
     """
+    if not (hasattr(machine, "components_") or hasattr(machine, "coefs_")):
+        raise TypeError(f"{type(machine).__name__} has no couplings to draw, or is not fitted; plot_images draws its samples")
     components = machine.components_ if hasattr(machine, "components_") else machine.coefs_[0].T
     strongest = np.argsort(-np.linalg.norm(components, axis=1), kind="stable")[:n_units]
     weights = components[np.sort(strongest)]
@@ -157,17 +164,19 @@ def plot_history(machine, *, ax=None):
         When no score was noted.
     """
     names = {"pseudo_likelihood": "training rows", "validation_score": "held-out rows"}
+    names["reconstruction_error"] = "reconstruction of training rows"
     losses = {f"{each}_loss": each for each in ("discriminator", "generator", "encoder")}
     names |= losses
     curves = {name: [(record["iteration"], record[name]) for record in machine.history_ if name in record] for name in names}
     if not any(curves.values()):
-        raise ValueError("history_ has no scores; fit with early_stopping=True, verbose=1 or callbacks")
+        raise ValueError("history_ has no scores; fit with verbose=1, callbacks or, if it has that, early_stopping=True")
     ax = _figure(figsize=(5, 3.5)).gca() if ax is None else ax
     for name, points in curves.items():
         if points:
             ax.plot(*zip(*points, strict=True), label=names[name])
     ax.set_xlabel("pass over the data")
     measure = "loss, nats" if any(curves[name] for name in losses) else "pseudo-likelihood, nats a case"
+    measure = "mean squared error" if curves["reconstruction_error"] else measure
     ax.set_ylabel("accuracy" if hasattr(machine, "classes_") else measure)
     ax.legend()
     return ax

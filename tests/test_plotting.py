@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from fastbm import GAN, BernoulliRBM, plotting
+from fastbm import GAN, BernoulliRBM, DeepBoltzmannMachine, plotting
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +95,19 @@ def test_history_has_a_curve_for_each_score(digits):
 
 
 def test_history_without_scores(machine):
-    with pytest.raises(ValueError, match="history_ has no scores; fit with early_stopping=True"):
+    with pytest.raises(ValueError, match="history_ has no scores; fit with verbose=1, callbacks"):
         plotting.plot_history(machine)
+
+
+def test_history_of_a_deep_boltzmann_machine(digits):
+    machine = DeepBoltzmannMachine((4, 3), n_iter=2, callbacks=lambda machine, record: None, random_state=0).fit(digits[0])
+    (line,) = plotting.plot_history(machine).lines
+    np.testing.assert_array_equal(line.get_ydata(), [record["reconstruction_error"] for record in machine.history_])
+
+
+def test_networks_have_no_weights_to_draw():
+    with pytest.raises(TypeError, match="GAN has no couplings to draw"):
+        plotting.plot_weights(GAN(2))
 
 
 def test_densities_and_what_the_discriminator_makes_of_them():
