@@ -80,7 +80,7 @@ class TestEquivalences:
     @pytest.mark.parametrize("settings", [{}, {"momentum": 0.5, "l2": 1e-3, "n_chains": 13}, {"centered": True}], ids=str)
     def test_one_hidden_layer_is_the_restricted_machine(self, digits64, settings):
         X, shared = digits64[0], {"batch_size": 20, "n_iter": 2, "random_state": 3, "learning_rate": 0.1, "shuffle": True}
-        shared |= {"centered": False} | settings
+        shared |= {"centered": False, "n_chains": 20} | settings
         restricted, deep = BernoulliRBM(12, **shared).fit(X), DeepBoltzmannMachine(12, **shared).fit(X)
         for each in (restricted, deep):
             each.partial_fit(X[:50])
@@ -550,7 +550,7 @@ def test_weights_of_the_lowest_layer_are_drawn(machine):
 
 def test_folded_machines_know_their_chains(machine):
     rows = machine._chain_rows()
-    assert rows.shape == (20, 64 + 10)
+    assert rows.shape == (machine.n_chains, 64 + 10)
     assert ((rows == 0) | (rows == 1)).all()
     draws = evaluation.trace(machine, n_chains=2, n_steps=5, init="chains", random_state=0)
     assert draws.shape == (2, 5)

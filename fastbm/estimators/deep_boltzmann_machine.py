@@ -21,7 +21,7 @@ class DeepBoltzmannMachine(DBMPerceptrons, DBMFiles):
     ----------
     hidden_layer_sizes : int or array-like of shape (n_layers,), default=(500, 1000)
         Numbers of hidden units, the lowest layer first.
-    learning_rate : float, default=0.05
+    learning_rate : float, default=0.02
         Step of the parameters along the gradient.
     batch_size : int, default=10
         Rows in a minibatch.
@@ -33,7 +33,7 @@ class DeepBoltzmannMachine(DBMPerceptrons, DBMFiles):
         Seed of the initial weights and of all that is drawn; an int repeats the same results.
     n_gibbs_steps : int, default=1
         Sweeps of the persistent chains for each update.
-    n_chains : int, default=None
+    n_chains : int, default=100
         Number of persistent chains; `batch_size` when None.
     momentum : float in [0, 1), default=0.0
         Fraction of the last step that is added to each step.
