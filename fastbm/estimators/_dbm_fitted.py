@@ -369,7 +369,7 @@ def _check_size(rows, name: str):
 def _check_log_z(log_z) -> float:
     """Return log Z as a number; ValueError when it is none, or not finite."""
     value: Any = log_z.log_z if isinstance(log_z, LogPartition) else log_z
-    if not isinstance(value, Real) or isinstance(value, bool) or not np.isfinite(value):
+    if not isinstance(value, Real) or isinstance(value, bool) or not np.isfinite(float(value)):
         raise ValueError(f"log_z must be None, a finite number or a LogPartition, got {log_z!r}")
     return float(value)
 
