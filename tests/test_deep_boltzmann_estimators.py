@@ -13,6 +13,7 @@ from sklearn.base import clone
 
 from fastbm import BernoulliRBM, DeepBoltzmannClassifier, DeepBoltzmannMachine, RBMClassifier, datasets, evaluation
 from fastbm.estimators import _persistence
+from fastbm.estimators._dbm_perceptrons import MeanFieldFeatures
 from fastbm.machines import dbm, dbm_labels
 from fastbm.machines.dbm import DBM
 
@@ -470,6 +471,13 @@ class TestPerceptrons:
         with pytest.raises(ValueError, match="task must be one of"):
             machine.fine_tune(*digits64, task="both")
 
+    def test_rows_with_names(self, digits64):
+        pandas = pytest.importorskip("pandas")
+        X = pandas.DataFrame(digits64[0]).add_prefix("pixel")
+        machine = DeepBoltzmannMachine((12, 10, 7), **SETTINGS).fit(X).set_output(transform="pandas")
+        features = MeanFieldFeatures(machine).transform(X)  # warns of nothing
+        np.testing.assert_array_equal(features, np.hstack([X, machine.mean_field(X).means[1]]))
+
 
 # ------------------------------------------------------------------------------------------------------ input and files
 
@@ -526,6 +534,20 @@ class TestInput:
         machine.coefs_[1] = machine.coefs_[1][:, :3]
         with pytest.raises(ValueError, match="do not fit together with 64 features"):
             machine.sample(2)
+
+    def test_numbers_too_large_for_float32(self, machine, classifier, digits64):
+        X = 1e200 * digits64[0][:3]
+        for rows in (X, csr_array(X)):
+            for method in (machine.transform, machine.reconstruct, machine.free_energy, classifier.predict_proba):
+                with pytest.raises(ValueError, match="X must hold numbers up to"):
+                    method(rows)
+        with pytest.raises(ValueError, match="H must hold numbers up to"):
+            machine.inverse_transform(np.full((2, 7), 1e200))
+
+    @pytest.mark.parametrize("log_z", [np.nan, np.inf, "3", True, [1.0], 1j], ids=repr)
+    def test_log_z_that_is_none(self, machine, digits64, log_z):
+        with pytest.raises(ValueError, match="log_z must be None, a finite number or a LogPartition"):
+            machine.log_likelihood_bound(digits64[0][:2], log_z)
 
     def test_files_that_are_none(self, machine, tmp_path):
         machine.save(tmp_path / "machine")

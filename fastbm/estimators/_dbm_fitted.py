@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,6 +16,7 @@ from fastbm import kernels
 from fastbm.device import adopt, home_of, namespace, resolve, to_device, using
 from fastbm.estimators import _validation
 from fastbm.estimators._dbm_parameters import DBMParameters
+from fastbm.estimators._training import LARGEST_FLOAT
 from fastbm.evaluation import log_partition
 from fastbm.evaluation.partition import LogPartition
 from fastbm.machines import dbm
@@ -130,7 +131,7 @@ class FittedDBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBMParameters
 
     def _check_rows(self, X) -> Any:
         check_is_fitted(self, "coefs_")
-        return _validation.check_rows(self, X, reset=False)
+        return _check_size(_validation.check_rows(self, X, reset=False), "X")
 
     def _how(self) -> dict[str, Any]:
         """Return the settings of mean field."""
@@ -256,6 +257,7 @@ class FittedDBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBMParameters
         if H.ndim != 2 or H.shape[1] != self._n_features_out:
             raise ValueError(f"H must have shape (n_samples, {self._n_features_out}), got {H.shape}")
         with using(home_of(H)):
+            _check_size(H, "H")
             machine = self._machine_on(home_of(H))
             turned = DBM(tuple(array.T for array in machine.weights[::-1]), machine.biases[::-1])  # the top layer is given
             turned = dbm.moved(turned, lambda array: array.astype(np.float32))
@@ -305,15 +307,21 @@ class FittedDBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBMParameters
         bound : ndarray of shape (n_samples,)
             Float64.
 
+        Raises
+        ------
+        ValueError
+            When an argument is not valid, `log_z` not finite among them.
+
         References
         ----------
         .. [1] Salakhutdinov & Hinton, "Deep Boltzmann machines", AISTATS 2009.
         """
         self._check_rows(X)
-        if log_z is None:
+        if log_z is not None:
+            log_z = _check_log_z(log_z)
+        else:
             seed = _validation.resolve_seed(self.random_state if random_state is None else random_state)
-            log_z = log_partition(self, random_state=seed, verbose=self.verbose)
-        log_z = float(log_z.log_z if isinstance(log_z, LogPartition) else log_z)
+            log_z = float(log_partition(self, random_state=seed, verbose=self.verbose).log_z)
         return -self.free_energy(X) - log_z
 
     def to(self, device):
@@ -347,6 +355,23 @@ class FittedDBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBMParameters
         self._chains = self._chains._replace(layers=tuple(map(take, self._chains.layers)))
         self._velocity = self._velocity and dbm.moved(self._velocity, take)
         self._offsets = self._offsets and tuple(map(take, self._offsets))
+
+
+def _check_size(rows, name: str):
+    """Return rows as they are; ValueError when a number is too large for float32, in which means are worked out."""
+    values = rows.data if hasattr(rows, "toarray") else rows
+    with using(home_of(rows)):
+        if rows.dtype == np.float64 and values.size and not float(abs(values).max()) <= LARGEST_FLOAT:
+            raise ValueError(f"{name} must hold numbers up to {LARGEST_FLOAT:g} in magnitude, got larger ones")
+    return rows
+
+
+def _check_log_z(log_z) -> float:
+    """Return log Z as a number; ValueError when it is none, or not finite."""
+    value: Any = log_z.log_z if isinstance(log_z, LogPartition) else log_z
+    if not isinstance(value, Real) or isinstance(value, bool) or not np.isfinite(float(value)):
+        raise ValueError(f"log_z must be None, a finite number or a LogPartition, got {log_z!r}")
+    return float(value)
 
 
 def _as_floats(array):

@@ -65,7 +65,7 @@ class MeanFieldFeatures(TransformerMixin, BaseEstimator):
         rows = self.machine._check_rows(X)
         if self.machine.n_layers_ == 1:
             return to_host(rows)
-        means = to_host(self.machine.transform(rows, layers=2))
+        means = to_host(self.machine._all(rows, lambda means, part: means[1]))
         rows = rows.toarray() if sparse.issparse(rows) else to_host(rows)
         return np.concatenate([rows, means.astype(rows.dtype, copy=False)], axis=1)
 
