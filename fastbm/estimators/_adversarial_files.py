@@ -67,11 +67,7 @@ class AdversarialFiles(AdversarialTraining):
         ValueError
             When the file is truncated, foreign, of another class, or was tampered with. No code of the file is ever run.
         """
-        arrays, header = _persistence.read(path, cls.__name__)
-        try:
-            return cls._from_file(arrays, header)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise ValueError(f"{path} was tampered with: its content is not that of a {cls.__name__} ({error})") from error
+        return _persistence.restored(cls, path)
 
     def _more_of_file(self) -> dict:
         """Return what else stands in the header of a file."""

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from fastbm import chain, device
 from fastbm.chain import Purpose
-from fastbm.estimators import _training_data, _validation
+from fastbm.estimators import _monitoring, _training_data, _validation
 from fastbm.estimators._adversarial_fitted import FittedAdversary, moved_moments
 from fastbm.machines.gan import PRIORS, Hidden
 from fastbm.nn import initializers
@@ -171,7 +171,7 @@ class AdversarialTraining(FittedAdversary):
 
     def _train(self, data, fitted, fresh: bool) -> State:
         """Make `n_iter` passes, or fewer where a callback ends them; return the state after them."""
-        n_iter, size, callbacks = int(self.n_iter), int(self.batch_size), self._checked_callbacks()
+        n_iter, size, callbacks = int(self.n_iter), int(self.batch_size), _monitoring.check_callbacks(self.callbacks)
         training, n_batches = Training(self, data, fitted, fresh), data.count(size)
         total = n_batches and n_iter * n_batches
         with tqdm(total=total, disable=not self.verbose, desc="fitting", unit="batch", mininterval=0.5) as bar:
@@ -195,13 +195,6 @@ class AdversarialTraining(FittedAdversary):
                 training.update(rows, 0.0)
             training.look()
             return self._set_fitted(training.finished(), **fitted)
-
-    def _checked_callbacks(self) -> tuple:
-        callbacks = (self.callbacks,) if callable(self.callbacks) else tuple(self.callbacks or ())
-        for index, callback in enumerate(callbacks):
-            if not callable(callback):
-                raise ValueError(f"callbacks[{index}] must be callable, got {callback!r}")
-        return callbacks
 
     def _take(self, X, fresh: bool) -> tuple[Any, dict[str, Any]]:
         """Return the data, and what will be fitted besides the training state; the estimator is not changed."""
@@ -316,8 +309,7 @@ class Training:
         if not callbacks:
             return False
         snapshot = copy(self.estimator)._set_fitted(self.finished(), **self.fitted)
-        answers = [callback(snapshot, dict(record)) for callback in callbacks]
-        return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
+        return _monitoring.says_stop(callbacks, snapshot, record)
 
     def _means(self) -> dict[str, float]:
         """Return the means of a pass by name: those of a generator over the steps that it made."""

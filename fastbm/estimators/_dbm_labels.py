@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin
-from sklearn.metrics import accuracy_score
 
 from fastbm import chain
 from fastbm.chain import Purpose
@@ -14,6 +12,7 @@ from fastbm.device import home_of, namespace, to_device, to_host, using
 from fastbm.estimators import _labels
 from fastbm.estimators._dbm_files import DBMFiles
 from fastbm.estimators._dbm_fitted import ROWS_AT_ONCE
+from fastbm.estimators._predictions import Predictions
 from fastbm.machines import dbm, dbm_labels
 from fastbm.machines.dbm import DBM, Chains, MeanField, RoundedDBM
 from fastbm.training import mean_field_labels, minibatches
@@ -21,7 +20,7 @@ from fastbm.training.mean_field import State
 from fastbm.units import softmax
 
 
-class LabelledDBM(ClassifierMixin, DBMFiles):
+class LabelledDBM(Predictions, DBMFiles):
     """Methods of a machine whose last layer are labels."""
 
     _measure = "accuracy"
@@ -97,20 +96,6 @@ class LabelledDBM(ClassifierMixin, DBMFiles):
         """
         return -softmax.log_partition(self._class_logits(X))
 
-    def predict(self, X):
-        """Return the most probable class of each row.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,)
-        """
-        logits = self._class_logits(X)
-        return _labels.decode(namespace(logits).argmax(logits, axis=1), self.classes_, home_of(logits))
-
     def predict_proba(self, X):
         """Return q(y | v), proportional to the exponential of the bound of log p(v, y) that mean field gives with each class.
 
@@ -126,35 +111,6 @@ class LabelledDBM(ClassifierMixin, DBMFiles):
             Float64; columns are in the order of `classes_`.
         """
         return softmax.mean(self._class_logits(X))
-
-    def predict_log_proba(self, X):
-        """Return the logarithm of `predict_proba`, which does not underflow.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-
-        Returns
-        -------
-        log_P : ndarray of shape (n_samples, n_classes)
-        """
-        logits = self._class_logits(X)
-        return logits - softmax.log_partition(logits)[:, None]
-
-    def score(self, X, y, sample_weight=None):
-        """Return the accuracy: the fraction of the rows whose predicted class is `y`.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,)
-        sample_weight : array-like of shape (n_samples,), default=None
-
-        Returns
-        -------
-        score : float
-        """
-        return float(accuracy_score(_labels.check(y), to_host(self.predict(X)), sample_weight=sample_weight))
 
     # -------------------------------------------------------------------------------------------------------- sampling
 

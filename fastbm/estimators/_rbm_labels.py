@@ -6,8 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.metrics import accuracy_score
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from fastbm import chain, kernels
@@ -15,13 +14,14 @@ from fastbm.chain import Purpose
 from fastbm.device import home_of, namespace, to_device, to_host, using
 from fastbm.estimators import _labels, _sampling, _validation
 from fastbm.estimators._fitted import FittedRBM
+from fastbm.estimators._predictions import Predictions
 from fastbm.machines import labels, rbm
 from fastbm.machines.rbm import RBM, Chains
 from fastbm.training.ascent import State
 from fastbm.units import bernoulli, softmax
 
 
-class LabelledRBM(ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
+class LabelledRBM(Predictions, ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
     """Methods of a fitted machine with labels; they read the fitted attributes, which may have been set by hand."""
 
     _parameters = (*FittedRBM._parameters, "class_components_", "intercept_class_")
@@ -59,20 +59,6 @@ class LabelledRBM(ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerM
 
     # ----------------------------------------------------------------------------------------------------- predictions
 
-    def predict(self, X):
-        """Return the most probable class of each row.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,)
-        """
-        logits = self._class_logits(X)
-        return _labels.decode(namespace(logits).argmax(logits, axis=1), self.classes_, home_of(logits))
-
     def predict_proba(self, X):
         """Return p(y | v = X), exact from free energies: no sampling, hidden units summed out.
 
@@ -86,35 +72,6 @@ class LabelledRBM(ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerM
             Float64; columns are in the order of `classes_`.
         """
         return softmax.mean(self._class_logits(X))
-
-    def predict_log_proba(self, X):
-        """Return log p(y | v = X), which does not underflow.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-
-        Returns
-        -------
-        log_P : ndarray of shape (n_samples, n_classes)
-        """
-        logits = self._class_logits(X)
-        return logits - softmax.log_partition(logits)[:, None]
-
-    def score(self, X, y, sample_weight=None):
-        """Return the accuracy: the fraction of the rows whose predicted class is `y`.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,)
-        sample_weight : array-like of shape (n_samples,), default=None
-
-        Returns
-        -------
-        score : float
-        """
-        return float(accuracy_score(_labels.check(y), to_host(self.predict(X)), sample_weight=sample_weight))
 
     def _class_logits(self, X):
         return self._formula(labels.class_logits, X)
