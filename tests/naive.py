@@ -324,15 +324,44 @@ def drop(x, *, rate, key, first_row, update, block):
     return np.where(words >= rate * 2.0**32, x / np.float32(1 - rate), 0)
 
 
-def mean_field(given, weights, biases, means, tolerance, max_updates, damping, patience):
-    """The means of one row after its updates, their number, and the largest distance at the last; in float64."""
-    means, kept, nearest, since, n_updates = [np.array(each, np.float64) for each in means], 0.0, np.inf, 0, 0
+def mean_field(given, weights, biases, means, tolerance, max_updates, damping, patience, fine_updates=2):
+    """The means of one row after its updates, their number, and the largest distance at the last; in float64.
+
+    Given float32 the first updates are coarse, and leave so many of the cap that are not.
+    """
+    n_updates, largest, exponent = 0, np.inf, coarse_exponent(weights)
+    if given.dtype == np.float32 and exponent >= 0 and max_updates > fine_updates:
+        rounded = [np.rint(array * 2.0**exponent) / 2.0**exponent for array in weights]
+        coarse = max(8 * tolerance, 1e-4), max_updates - fine_updates, 0.0, 2
+        means, n_updates, largest = updated(
+            given, rounded, biases, means, 0, largest, *coarse, lambda x: np.rint(x * 2048) / 2048
+        )
+    return updated(given, weights, biases, means, n_updates, largest, tolerance, max_updates, damping, patience)
+
+
+def coarse_exponent(weights):
+    """The largest q with which sums of rounded couplings and of means of 11 bits fit in 32 bits."""
+    sums = [np.zeros(n) for n in [*(array.shape[0] for array in weights), weights[-1].shape[1]]] if len(weights) else []
+    for layer, array in enumerate(weights):
+        sums[layer] += abs(array).sum(axis=1)
+        sums[layer + 1] += abs(array).sum(axis=0)
+    for q in range(24, -1, -1):
+        fit = all(each.max() * 2.0**q < 2.0**20 - max(map(len, sums)) - 1 for each in sums)
+        if sums and fit and all(abs(array).max() * 2.0**q < 2**15 - 1 for array in weights):
+            return q
+    return -1
+
+
+def updated(given, weights, biases, means, n_updates, largest, tolerance, max_updates, damping, patience, seen=None):
+    """As `mean_field`; where products are of means as they are `seen`, until a row comes no nearer, too."""
+    means, kept, nearest, since = [np.array(each, np.float64) for each in means], 0.0, np.inf, 0
+    look = seen or (lambda x: x)
     while n_updates < max_updates:
         distances, n_updates = [], n_updates + 1
         for layer in range(len(means)):
-            x = np.array(given, np.float64) if layer == 0 else biases[layer - 1] + means[layer - 1] @ weights[layer - 1]
+            x = np.array(given, np.float64) if layer == 0 else biases[layer - 1] + look(means[layer - 1]) @ weights[layer - 1]
             if layer + 1 < len(means):
-                x = x + weights[layer] @ means[layer + 1]
+                x = x + weights[layer] @ look(means[layer + 1])
             distances.append(1 / (1 + np.exp(-x)) - means[layer])
             means[layer] += (1 - kept) * distances[-1]
         largest = max(abs(each).max() for each in distances)
@@ -342,6 +371,8 @@ def mean_field(given, weights, biases, means, tolerance, max_updates, damping, p
         nearest = min(nearest, largest)
         if since >= patience:
             kept = damping
+            if seen:
+                break
     return means, n_updates, largest
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastbm import kernels
-from fastbm.kernels import mean_field_cpu, simd_cpu
+from fastbm.kernels import couplings_cpu, formulas, mean_field_cpu, simd_cpu
 
 SIZES = [(1,), (5, 3), (33, 65), (17, 32, 9), (1, 1, 1, 1), (64, 70)]
 HOW = {"tolerance": 1e-4, "max_updates": 60, "damping": 0.5, "patience": 1}
@@ -49,21 +49,28 @@ class Case:
         return *map(np.array, means), *(np.array([each[k] for each in found]) for k in (1, 2))
 
 
-def check(got, expected):
+STEP = 2.0**-kernels.COARSE_BITS / 4
+"""How far a mean moves when a coarse one beside it is rounded the other way, at a coupling of 1."""
+FINE: dict = {"fine_updates": 1000}
+"""No update is coarse."""
+
+
+def check(got, expected, change=1e-5):
     """Means agree within rounding, which updates may end one earlier or later by."""
     for one, two in zip(got[:-2], expected[:-2], strict=True):
         np.testing.assert_allclose(one, two, atol=3e-4)
     assert (abs(got[-2] - expected[-2]) <= 1).all()
     assert (got[-2] == expected[-2]).mean() > 0.8
     same = got[-2] == expected[-2]
-    np.testing.assert_allclose(got[-1][same], expected[-1][same], atol=1e-5)
+    np.testing.assert_allclose(got[-1][same], expected[-1][same], atol=change)
 
 
 @pytest.mark.parametrize("n_rows", [1, 9, 130])
 @pytest.mark.parametrize("sizes", SIZES)
 def test_agrees_with_the_naive_twin(sizes, n_rows, level, n_threads):
     case = Case(sizes, n_rows)
-    check(case.run(), case.expected())
+    check(case.run(**FINE), case.expected(**FINE))
+    check(case.run(), case.expected(), change=STEP)
 
 
 @pytest.mark.parametrize("sizes", [(5, 3), (17, 32, 9)])
@@ -108,10 +115,44 @@ def test_means_in_slices_of_columns_and_no_rows():
 def test_what_does_not_come_nearer_is_damped():
     """From there a row's first update goes further than its second would: the twin is damped, and so is the kernel."""
     case = Case((40, 40), 64, scale=2.0)
-    got, plain = case.run(max_updates=7, tolerance=0.0), case.run(max_updates=7, tolerance=0.0, damping=0.0)
+    how = FINE | {"max_updates": 7, "tolerance": 0.0}
+    got, plain = case.run(**how), case.run(**how, damping=0.0)
     assert (abs(got[0] - plain[0]).max(axis=1) > 1e-3).any()
-    distance = abs(got[0] - case.expected(max_updates=7, tolerance=0.0)[0]).max(axis=1)
+    distance = abs(got[0] - case.expected(**how)[0]).max(axis=1)
     assert (distance < 1e-3).mean() > 0.9
+
+
+def test_the_exponent_of_coarse_couplings():
+    for sizes, scale in (((5, 3), 1e-9), ((33, 65), 0.1), ((17, 32, 9), 40.0), ((300, 200), 3.0), ((64, 70), 1e30)):
+        weights = Case(sizes, 1, scale=scale).weights
+        assert couplings_cpu.coarse_exponent(weights) == formulas.coarse_exponent(weights) == naive.coarse_exponent(weights)
+    for wild in (np.inf, np.nan):
+        weights = (np.array([[0.5, wild], [1.0, 1.0]], np.float32),)
+        assert couplings_cpu.coarse_exponent(weights) == formulas.coarse_exponent(weights) == -1
+    assert couplings_cpu.coarse_exponent(()) == formulas.coarse_exponent(()) == -1
+    assert couplings_cpu.coarse_exponent((np.zeros((3, 4), np.float32),)) == 24
+
+
+@pytest.mark.parametrize("coupling", [0.2499, 0.25, -0.4, 1.0, 1.9999])
+def test_coarse_sums_are_exact_at_their_largest(coupling, level):
+    """All couplings and all means are as large as can be: one bit more, and a sum would not fit."""
+    case = Case((33, 700), 3)
+    case.weights, case.biases = (np.full((33, 700), coupling, np.float32),), (np.full(700, 9 - 33 * coupling, np.float32),)
+    case.given = np.random.default_rng(0).normal(size=(3, 33)).astype(np.float32) + 9 - 700 * np.float32(coupling)
+    case.start = tuple(np.ones_like(each) for each in case.start)
+    how: dict = {"max_updates": 3, "tolerance": 0.0}
+    check(case.run(**how), case.expected(**how), change=STEP)
+    total = 700 * abs(coupling) * 2.0 ** naive.coarse_exponent(case.weights)
+    assert total < 2.0**20 <= 4 * total
+
+
+@pytest.mark.parametrize("scale", [1e6, 1e30, np.inf])
+def test_couplings_too_large_to_be_coarse(scale, level):
+    case = Case((33, 17), 5)
+    case.weights = (case.weights[0] * np.float32(scale),)
+    with np.errstate(all="ignore"):
+        for one, two in zip(case.run(), case.run(**FINE), strict=True):
+            np.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.gpu
@@ -119,8 +160,9 @@ def test_what_does_not_come_nearer_is_damped():
 @pytest.mark.parametrize("sizes", SIZES)
 def test_the_gpu_agrees(gpu, sizes, n_rows):
     case = Case(sizes, n_rows)
-    got = [each.get() for each in case.run(lambda value: gpu.asarray(value))]
-    check(got, case.expected())
+    for how, change in ((FINE, 1e-5), ({}, STEP)):
+        got = [each.get() for each in case.run(lambda value: gpu.asarray(value), **how)]
+        check(got, case.expected(**how), change)
 
 
 @pytest.mark.gpu

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from fastbm.device import namespace
+from fastbm.kernels import COARSE_BITS
 
 
 def product(a, b, out, *, transpose_a=False, transpose_b=False, accumulate=False, bias=None, activation="identity", slope=0.2):
@@ -41,6 +44,29 @@ def fold(weights):
         block = array.T if layer % 2 else array
         folded[even : even + block.shape[0], odd : odd + block.shape[1]] = block
     return folded
+
+
+def coarse_exponent(weights) -> int:
+    """Return the largest q, at most 24, with which sums of couplings times 2**q, rounded, and of coarse means fit in 32 bits.
+
+    And each such coupling in 16; -1 where there is none.
+    """
+    if not weights:
+        return -1
+    xp = namespace(weights[0])
+    sizes = [xp.abs(array) for array in weights]
+    below, above = ([xp.sum(each, axis=axis) for each in sizes] for axis in (1, 0))
+    sums = [below[0], *(one + other for one, other in zip(above[:-1], below[1:], strict=True)), above[-1]]
+    room = 2.0 ** (31 - COARSE_BITS) - max(each.shape[0] for each in sums) - 1  # rounding adds 1 at most for two neighbours
+    most = float(xp.max(xp.stack([xp.max(each) / room for each in sums] + [xp.max(each) / (2**15 - 1) for each in sizes])))
+    return exponent_below(most)
+
+
+def exponent_below(most: float) -> int:
+    """Return the largest q, at most 24, for which `most` times 2**q is below 1; -1 where that is negative, or there is none."""
+    if not math.isfinite(most):
+        return -1
+    return max(-1, min(24, -math.frexp(most)[1])) if most > 0 else 24
 
 
 def mean_field(given, weights, biases, means, n_updates, change, *, tolerance, max_updates, damping, patience):

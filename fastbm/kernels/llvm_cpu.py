@@ -56,9 +56,64 @@ def multiply_add(builder, left, right, total):
     return multiply_then_add(builder, left, right, total)
 
 
+PAIRS = {
+    512: ("avx512bw", "llvm.x86.avx512.pmaddw.d.512"),
+    256: ("avx2", "llvm.x86.avx2.pmadd.wd"),
+    128: ("sse2", "llvm.x86.sse2.pmadd.wd"),
+}
+"""What multiplies pairs of int16 and adds both products, and the feature that it needs, for vectors of so many bits."""
+
+
+def multiply_add_pairs(builder, left, right, total):
+    """total + the products of the low and of the high halves of int32 vectors, which are pairs of int16."""
+    lanes = total.type.count
+    feature, name = PAIRS[32 * lanes]
+    if features_here().get(feature):  # and LLVM makes one instruction of both where there is one: vpdpwssd
+        left, right = (builder.bitcast(each, ir.VectorType(I16, 2 * lanes)) for each in (left, right))
+        return builder.add(total, call(builder, name, total.type, [left, right]))
+    half = constant(I32, lanes, 16)
+    for each in (lambda pair: builder.ashr(builder.shl(pair, half), half), lambda pair: builder.ashr(pair, half)):
+        total = builder.add(total, builder.mul(each(left), each(right)))
+    return total
+
+
 def multiply_then_add(builder, left, right, total):
     """left · right + total of float32 vectors, rounded twice."""
     return builder.fadd(total, builder.fmul(left, right))
+
+
+def spot(builder, place, *offsets):
+    """A pointer to the number of float32 at an address, or at a pointer, so many numbers further."""
+    pointer = builder.inttoptr(place, F32.as_pointer()) if place.type == I64 else place
+    for offset in offsets:
+        pointer = builder.gep(pointer, [offset])
+    return pointer
+
+
+def load(builder, pointer, lanes, element=F32):
+    return builder.load(builder.bitcast(pointer, ir.VectorType(element, lanes).as_pointer()), align=4)
+
+
+def store(builder, vector, pointer):
+    builder.store(vector, builder.bitcast(pointer, vector.type.as_pointer()), align=4)
+
+
+def load_some(builder, pointer, lanes, count):
+    """The first `count` of so many numbers, and zeros for the others, which are not read."""
+    kind = ir.VectorType(F32, lanes)
+    arguments = [builder.bitcast(pointer, kind.as_pointer()), ir.Constant(I32, 4), _first(builder, lanes, count)]
+    return call(builder, f"llvm.masked.load.v{lanes}f32.p0", kind, [*arguments, ir.Constant(kind, [0.0] * lanes)])
+
+
+def store_some(builder, vector, pointer, count):
+    """Write the first `count` numbers of a vector, and no others."""
+    lanes = vector.type.count
+    arguments = [builder.bitcast(pointer, vector.type.as_pointer()), ir.Constant(I32, 4), _first(builder, lanes, count)]
+    call(builder, f"llvm.masked.store.v{lanes}f32.p0", ir.VoidType(), [vector, *arguments])
+
+
+def _first(builder, lanes, count):
+    return builder.icmp_signed("<", ir.Constant(ir.VectorType(I64, lanes), [*range(lanes)]), splat(builder, count, lanes))
 
 
 class Memory:

@@ -1,9 +1,11 @@
 // Mean field: what comes after the products of an update. A block moves the means of one row.
 #include "chain.cuh"
 
-// Means move to those of their logits, all the way less what is kept; the largest distance of the row goes to `largest`.
+// Means move to those of their logits, all the way less what is kept; the largest distance of the row goes to `largest`. Where
+// `scale` is above 0 what comes next is coarse: means go to `rounded` as well, in steps of 1 / scale.
 extern "C" __global__ void relax(
-    const float* logits, float* means, const float* kept, const int* active, float* largest, int n_rows, int n_units
+    const float* logits, float* means, const float* kept, const int* active, float* largest, float* rounded, int n_rows, int n_units,
+    float scale
 ) {
     SHARED(float, most);
     int row = blockIdx.x;
@@ -13,6 +15,7 @@ extern "C" __global__ void relax(
         long long at = (long long)row * n_units + unit;
         float distance = mean_of(logits[at]) - means[at];
         means[at] += part * distance;
+        if (scale > 0.0f) rounded[at] = rintf(means[at] * scale) / scale;
         mine = max(mine, distance > 0.0f ? distance : -distance);
     }
     most[threadIdx.x] = mine;
@@ -22,10 +25,16 @@ extern "C" __global__ void relax(
     largest[row] = max(largest[row], mine);
 }
 
-// The end of an update of a row: whether it came nearer, and whether it is done.
+// Numbers in steps of 1 / scale.
+extern "C" __global__ void round_to(const float* numbers, float* out, int n, float scale) {
+    int k = blockIdx.x * blockDim.x + threadIdx.x;
+    if (k < n) out[k] = rintf(numbers[k] * scale) / scale;
+}
+
+// The end of an update of a row: whether it came nearer, and whether it is done; coarse, also when it comes no nearer.
 extern "C" __global__ void settle(
     float* largest, float* kept, float* nearest, int* since, int* active, int* n_updates, float* change, int n_rows,
-    float tolerance, float damping, int patience
+    float tolerance, int max_updates, float damping, int patience, int coarse
 ) {
     int row = blockIdx.x * blockDim.x + threadIdx.x;
     if (row >= n_rows || !active[row]) return;
@@ -34,6 +43,6 @@ extern "C" __global__ void settle(
     if (since[row] >= patience) kept[row] = damping;
     change[row] = largest[row];
     n_updates[row] += 1;
-    active[row] = largest[row] > tolerance;
+    active[row] = largest[row] > tolerance && n_updates[row] < max_updates && !(coarse && since[row] >= patience);
     largest[row] = 0.0f;
 }

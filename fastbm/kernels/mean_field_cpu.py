@@ -2,21 +2,23 @@
 
 Couplings are packed once, in both orientations, into slivers as wide as a tile of ``tile_cpu``. A thread keeps the rows in work
 in as many slots as stay in its second cache; a row that is done leaves its slot to the next one, or to the last in work, so
-that tiles stay full.
+that tiles stay full. It takes its rows twice, coarse first: of pairs of int16 twice as many are multiplied at a time.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from numba import carray, float32, njit
+from numba import float32, njit
 
 from fastbm.device import namespace
-from fastbm.kernels import formulas, simd_cpu
+from fastbm.kernels import COARSE_PATIENCE, coarse_tolerance, formulas, simd_cpu
 from fastbm.kernels.compile_cpu import kernel
-from fastbm.kernels.draw_cpu import ONE, SMALLEST_LOGIT, exp_negative
-from fastbm.kernels.product_cpu import COST_OF_A_TERM, address, aligned, cut, has_plain_rows, pack_sliver
+from fastbm.kernels.couplings_cpu import pack_couplings
+from fastbm.kernels.draw_cpu import ONE
+from fastbm.kernels.product_cpu import COST_OF_A_TERM, address, aligned, cut, has_plain_rows
+from fastbm.kernels.relax_cpu import relax_coarse, relax_tile, round_means
 from fastbm.kernels.threads_cpu import n_threads, share_out, worth
-from fastbm.kernels.tile_cpu import TILES, copy_block, floats_at, multiply_tile, pack_lines
+from fastbm.kernels.tile_cpu import TILES, copy_block, copy_line, multiply_pairs, multiply_tile, pack_lines
 
 PANELS = {"portable": 8, "avx2": 8, "avx512": 4}
 """Panels of rows in work at a time, each as high as a tile."""
@@ -25,11 +27,11 @@ RUNS_A_THREAD = 4
 LARGEST_RUN = 1024
 """Rows of a run: a fraction of a second's, so that Ctrl-C is heard in between."""
 EXPECTED_UPDATES = 10
-COST_OF_A_PACKED_NUMBER = 0.3
-"""Nanoseconds to pack a coupling."""
 
 
-def mean_field(given, weights, biases, means, n_updates, change, *, tolerance, max_updates, damping, patience):
+def mean_field(
+    given, weights, biases, means, n_updates, change, *, tolerance, max_updates, damping, patience, fine_updates=2
+):  # fmt: skip
     if given.dtype != namespace(given).float32 or not all(map(has_plain_rows, (given, *means))):
         formulas.mean_field(
             given, weights, biases, means, n_updates, change, tolerance=tolerance, max_updates=max_updates, damping=damping,
@@ -39,66 +41,43 @@ def mean_field(given, weights, biases, means, n_updates, change, *, tolerance, m
     n_rows, tile = len(given), TILES[simd_cpu.LEVEL]
     sizes = np.array([array.shape[1] for array in means], np.int64)
     cost = COST_OF_A_TERM * EXPECTED_UPDATES * 2 * sum(array.size for array in weights) + 1.0
-    packed, starts = pack_weights(weights, tile)
+    packed, starts, coarse_starts, unit = pack_couplings(weights, tile, coarse=max_updates > fine_updates)
     slots = PANELS[simd_cpu.LEVEL] * tile.height
     least = -(-n_rows // (n_threads() if n_rows * cost > 0 and worth(n_rows * cost) > 1 else 1))
     run = max(min(least, slots), min(-(-least // RUNS_A_THREAD), LARGEST_RUN))
-    places = np.array([[array.ctypes.data, array.strides[0] >> 2] for array in means], np.int64)
+    targets = np.array([[array.ctypes.data, array.strides[0] >> 2] for array in means], np.int64)
     biases = np.concatenate([np.zeros(0, np.float32), *biases])
     share_out(
         run_mean_field, n_rows, cost, tile.level, tile.height, tile.width, tile.lines, slots, sizes, address(given),
-        given.strides[0] >> 2, packed, starts, biases, places, n_updates, change, np.float32(tolerance), max_updates,
-        np.float32(damping), patience, run=run,
+        given.strides[0] >> 2, address(packed), starts, coarse_starts, np.float32(unit), biases, targets, n_updates, change,
+        np.float32(tolerance), np.float32(coarse_tolerance(tolerance)), max_updates, fine_updates, np.float32(damping),
+        patience, COARSE_PATIENCE, run=run,
     )  # fmt: skip
 
 
-def pack_weights(weights, tile):
-    """Return couplings in slivers, a flat array, and where those to the layer above and those to the layer below begin."""
-    starts, total = np.zeros((2, len(weights)), np.int64), 0
-    for level, array in enumerate(weights):
-        for way, (depth, n_columns) in enumerate((array.shape, array.shape[::-1])):
-            starts[way, level] = total
-            total += -(-n_columns // tile.width) * tile.width * -(-depth // tile.lines) * tile.lines
-    packed = aligned(total)
-    for level, array in enumerate(weights):
-        plain = has_plain_rows(array)
-        array = array if plain or has_plain_rows(array.T) else np.ascontiguousarray(array)
-        plain = has_plain_rows(array)
-        lying = array if plain else array.T
-        for way in range(2):
-            depth, n_columns = array.shape[:: 1 - 2 * way]
-            share_out(
-                run_pack, -(-n_columns // tile.width), COST_OF_A_PACKED_NUMBER * tile.width * depth, tile.level, tile.width,
-                tile.lines, packed, starts[way, level], address(lying), lying.strides[0] >> 2, plain == bool(way), depth,
-                n_columns,
-            )  # fmt: skip
-    return packed, starts
-
-
-@kernel
-def run_pack(first, last, level, width, lines, packed, start, b, b_width, transposed, depth, n_columns):
-    size = width * (-(-depth // lines) * lines)
-    for sliver in range(first, last):
-        begin, column = start + size * sliver, width * sliver
-        if n_columns - column < width:
-            packed[begin : begin + size] = float32(0)
-        place = b + 4 * (column * b_width if transposed else column)
-        at = packed.ctypes.data + 4 * begin
-        pack_sliver(level, at, width, lines, place, b_width, transposed, min(width, n_columns - column), depth)
-
-
 class Work(NamedTuple):
-    """What a thread has in work: a slot holds a row's means, all layers side by side, each padded to whole tiles."""
+    """What a thread has in work. A slot holds a row's means, all layers side by side, each padded to whole tiles.
 
-    values: np.ndarray
-    inputs: np.ndarray  # of the first layer, from what is known
-    added: np.ndarray  # to the inputs of the other layers: their biases
-    panels: np.ndarray  # the means again, as products read them
-    tile: np.ndarray
-    lanes: np.ndarray  # the largest distances of an update, of every so many units
+    All but `begins` are addresses, of float32 where nothing else is said.
+    """
+
+    values: int
+    halves: int  # the same, rounded to int16, while updates are coarse
+    inputs: int  # of the first layer, from what is known
+    added: int  # to the inputs of the other layers: their biases
+    panels: int  # the means again, as products read them
+    tiles: int  # inputs of a few units, a tile a panel
+    lanes: int  # the largest distances of an update, of every so many units
+    zeros: int
     begins: np.ndarray  # of the layers in a slot, and where the last one ends
+
+
+class Progress(NamedTuple):
+    """How far rows in work are, by slots."""
+
     numbers: np.ndarray
     counts: np.ndarray
+    lanes: np.ndarray
     since: np.ndarray
     nearest: np.ndarray
     kept: np.ndarray
@@ -106,154 +85,193 @@ class Work(NamedTuple):
 
 @kernel
 def run_mean_field(
-    first, last, level, height, width, lines, slots, sizes, given, given_width, packed, starts, biases, places, n_updates,
-    change, tolerance, max_updates, damping, patience,
+    first, last, level, height, width, lines, slots, sizes, given, given_width, packed, starts, coarse_starts, unit, biases,
+    targets, n_updates, change, tolerance, coarse_tolerance, max_updates, fine_updates, damping, patience, coarse_patience,
 ):  # fmt: skip
-    work = new_work(min(slots, last - first), height, width, lines, sizes, biases)
-    n_active, row, fresh = 0, first, True
+    n_slots, whole = min(slots, last - first), max(width, 2 * lines)
+    begins = np.zeros(sizes.size + 1, np.int64)
+    for layer in range(sizes.size):
+        begins[layer + 1] = begins[layer] + -(-sizes[layer] // whole) * whole
+    n_panels, row = -(-n_slots // height), begins[-1]
+    parts = np.array([n_slots * row, n_slots * row // 2, n_slots * begins[1], row, (n_panels + 1) * lines * row,
+                      n_panels * height * width, width])  # fmt: skip
+    ends = np.cumsum((parts + 15) // 16 * 16)
+    room, places = aligned(ends[-1]), np.zeros(parts.size, np.int64)
+    room[:], places[1:] = float32(0), ends[:-1]
+    at = 0
+    for layer in range(1, sizes.size):
+        begin = places[3] + begins[layer]
+        room[begin : begin + sizes[layer]] = biases[at : at + sizes[layer]]
+        at += sizes[layer]
+    places = room.ctypes.data + 4 * places
+    lanes, nearest, kept = np.zeros((n_slots, width), np.float32), np.zeros(n_slots, np.float32), np.zeros(n_slots, np.float32)
+    numbers, counts, since = np.zeros(n_slots, np.int64), np.zeros(n_slots, np.int64), np.zeros(n_slots, np.int64)
+    progress = Progress(numbers, counts, lanes, since, nearest, kept)
+    work = Work(places[0], places[1], places[2], places[3], places[4], places[5], lanes.ctypes.data, places[6], begins)
+    n_updates[first:last] = 0
+    if unit > 0:
+        iterate(
+            work, progress, first, last, level, height, width, lines, sizes, given, given_width, packed, coarse_starts, unit,
+            targets, n_updates, change, coarse_tolerance, max_updates - fine_updates, float32(0), coarse_patience,
+        )  # fmt: skip
+    iterate(
+        work, progress, first, last, level, height, width, lines, sizes, given, given_width, packed, starts, float32(0),
+        targets, n_updates, change, tolerance, max_updates, damping, patience,
+    )  # fmt: skip
+    return room.size  # numba lets go of what is not named any more
+
+
+@njit
+def iterate(
+    work, progress, first, last, level, height, width, lines, sizes, given, given_width, packed, starts, unit, targets,
+    n_updates, change, tolerance, max_updates, damping, patience,
+):  # fmt: skip
+    """Update rows until they are done; coarse, where a sum of 1 is worth a `unit`, also until they come no nearer."""
+    n_active, row, fresh, coarse = 0, first, True, unit > 0
     while max_updates > 0:
-        while n_active < work.numbers.size and row < last:
-            take(work, n_active, row, sizes, places, given + 4 * row * given_width)
+        while n_active < progress.numbers.size and row < last:
+            take(work, level, n_active, row, sizes, targets, given + 4 * row * given_width, coarse)
+            start(progress, n_active, row, n_updates[row])
             n_active, row, fresh = n_active + 1, row + 1, True
         if n_active == 0:
             break
         n_panels = -(-n_active // height)
         if fresh:
-            pack_panels(level, lines, work, sizes, n_active, n_panels)
-        work.lanes[:] = float32(0)
+            pack_panels(level, lines, work, sizes, n_active, n_panels, coarse)
+        progress.lanes[:] = float32(0)
         for layer in range(sizes.size):
-            update_layer(level, width, lines, work, sizes, packed, starts, layer, n_active, n_panels)
+            update_layer(
+                level, height, width, lines, work, progress.kept, sizes, packed, starts, unit, layer, n_active, n_panels
+            )
         fresh = False
         for slot in range(n_active - 1, -1, -1):
-            if settle(work, slot, tolerance, max_updates, damping, patience):
-                number = work.numbers[slot]
-                n_updates[number], change[number] = work.counts[slot], work.lanes[slot].max()
-                store(work, slot, sizes, places)
+            if settle(progress, slot, tolerance, max_updates, damping, patience, coarse):
+                number = progress.numbers[slot]
+                n_updates[number], change[number] = progress.counts[slot], progress.lanes[slot].max()
+                store(work, level, slot, sizes, targets, number)
                 n_active, fresh = n_active - 1, True
-                move(work, n_active, slot)
-    return work.values.size + work.inputs.size + work.panels.size + work.added.size + work.tile.size  # alive until here
+                if slot < n_active:
+                    move(work, progress, level, n_active, slot)
 
 
 @njit
-def new_work(n_slots, height, width, lines, sizes, biases):
-    begins = np.zeros(sizes.size + 1, np.int64)
-    for layer in range(sizes.size):
-        begins[layer + 1] = begins[layer] + -(-sizes[layer] // width) * width
-    values, inputs = aligned(n_slots * begins[-1]), aligned(n_slots * begins[1])
-    panels, added = aligned((-(-n_slots // height) + 1) * lines * begins[-1]), aligned(begins[-1])
-    added[:], values[:], inputs[:], panels[:] = float32(0), float32(0), float32(0), float32(0)
-    at = 0
-    for layer in range(1, sizes.size):
-        added[begins[layer] : begins[layer] + sizes[layer]] = biases[at : at + sizes[layer]]
-        at += sizes[layer]
-    numbers, counts, since = np.zeros(n_slots, np.int64), np.zeros(n_slots, np.int64), np.zeros(n_slots, np.int64)
-    nearest, kept = np.zeros(n_slots, np.float32), np.zeros(n_slots, np.float32)
-    tile, lanes = aligned(height * width), np.zeros((n_slots, width), np.float32)
-    return Work(values, inputs, added, panels, tile, lanes, begins, numbers, counts, since, nearest, kept)
-
-
-@njit
-def take(work, slot, row, sizes, places, given):
+def take(work, level, slot, row, sizes, targets, given, coarse):
     """Take a row into a slot."""
     for layer in range(sizes.size):
-        source = carray(floats_at(places[layer, 0] + 4 * row * places[layer, 1]), (sizes[layer],))
-        begin = slot * work.begins[-1] + work.begins[layer]
-        work.values[begin : begin + sizes[layer]] = source
-    begin = slot * work.begins[1]
-    work.inputs[begin : begin + sizes[0]] = carray(floats_at(given), (sizes[0],))
-    work.numbers[slot], work.counts[slot], work.since[slot] = row, 0, 0
-    work.nearest[slot], work.kept[slot] = float32(np.inf), float32(0)
+        at = slot * work.begins[-1] + work.begins[layer]
+        copy_line(level, work.values + 4 * at, targets[layer, 0] + 4 * row * targets[layer, 1], sizes[layer])
+        if coarse:
+            round_means(level, work.halves + 2 * at, work.values + 4 * at, sizes[layer])
+    copy_line(level, work.inputs + 4 * slot * work.begins[1], given, sizes[0])
 
 
 @njit
-def store(work, slot, sizes, places):
+def start(progress, slot, row, n_updates):
+    """Note that a row is in a slot now."""
+    progress.numbers[slot], progress.counts[slot], progress.since[slot] = row, n_updates, 0
+    progress.nearest[slot], progress.kept[slot] = float32(np.inf), float32(0)
+
+
+@njit
+def store(work, level, slot, sizes, targets, row):
     """Write the means of a slot to where they belong."""
     for layer in range(sizes.size):
-        target = carray(floats_at(places[layer, 0] + 4 * work.numbers[slot] * places[layer, 1]), (sizes[layer],))
-        begin = slot * work.begins[-1] + work.begins[layer]
-        for k in range(sizes[layer]):
-            target[k] = work.values[begin + k]
+        source = work.values + 4 * (slot * work.begins[-1] + work.begins[layer])
+        copy_line(level, targets[layer, 0] + 4 * row * targets[layer, 1], source, sizes[layer])
 
 
 @njit
-def move(work, slot, to):
-    """Move what a slot holds to another one, or to itself."""
-    for numbers, width in ((work.values, work.begins[-1]), (work.inputs, work.begins[1])):
-        for k in range(width):
-            numbers[to * width + k] = numbers[slot * width + k]
-    work.numbers[to], work.counts[to], work.since[to] = work.numbers[slot], work.counts[slot], work.since[slot]
-    work.nearest[to], work.kept[to] = work.nearest[slot], work.kept[slot]
+def move(work, progress, level, slot, to):
+    """Move what a slot holds to another one."""
+    for at, width in ((work.values, work.begins[-1]), (work.halves, work.begins[-1] // 2), (work.inputs, work.begins[1])):
+        copy_line(level, at + 4 * to * width, at + 4 * slot * width, width)
+    start(progress, to, progress.numbers[slot], progress.counts[slot])
+    progress.since[to], progress.nearest[to], progress.kept[to] = (
+        progress.since[slot], progress.nearest[slot], progress.kept[slot],
+    )  # fmt: skip
 
 
 @njit
-def settle(work, slot, tolerance, max_updates, damping, patience):
+def settle(progress, slot, tolerance, max_updates, damping, patience, coarse):
     """Note how an update of a slot has gone; return whether it was the last."""
-    largest = work.lanes[slot].max()
-    work.counts[slot] += 1
-    work.since[slot] = 0 if largest < work.nearest[slot] else work.since[slot] + 1
-    work.nearest[slot] = min(work.nearest[slot], largest)
-    if work.since[slot] >= patience:
-        work.kept[slot] = damping
-    return not largest > tolerance or work.counts[slot] >= max_updates
+    largest = progress.lanes[slot].max()
+    progress.counts[slot] += 1
+    progress.since[slot] = 0 if largest < progress.nearest[slot] else progress.since[slot] + 1
+    progress.nearest[slot] = min(progress.nearest[slot], largest)
+    tired = progress.since[slot] >= patience
+    if tired:
+        progress.kept[slot] = damping
+    return not largest > tolerance or progress.counts[slot] >= max_updates or (coarse and tired)
 
 
 @njit
-def pack_panels(level, lines, work, sizes, n_active, n_panels):
+def pack_panels(level, lines, work, sizes, n_active, n_panels, coarse):
     """Pack the means that the first layer of an update, and those after it, begin with."""
-    row_width, panel_size = work.begins[-1], lines * work.begins[-1]
     for panel in range(n_panels):
         begin, end = cut(n_active, panel, n_panels)
         for layer in range(1, sizes.size):
-            place = work.values.ctypes.data + 4 * (begin * row_width + work.begins[layer])
-            out = work.panels.ctypes.data + 4 * (panel * panel_size + lines * work.begins[layer])
-            pack_lines(level, out, lines, place, row_width, end - begin, sizes[layer])
+            pack_means(level, lines, work, panel, begin, end - begin, work.begins[layer], sizes[layer], coarse)
 
 
 @njit
-def update_layer(level, width, lines, work, sizes, packed, starts, layer, n_active, n_panels):
+def pack_means(level, lines, work, panel, begin, n_rows, unit, n_units, coarse):
+    """Pack the means of some units of the rows of a panel, from number `unit` of a slot on: coarse, in pairs."""
+    row_width, values, panel = work.begins[-1], work.values, work.panels + 4 * panel * lines * work.begins[-1]
+    if coarse:
+        row_width, values, unit, n_units = row_width // 2, work.halves, unit // 2, (n_units + 1) // 2
+    pack_lines(level, panel + 4 * lines * unit, lines, values + 4 * (begin * row_width + unit), row_width, n_rows, n_units)
+
+
+@njit
+def update_layer(level, height, width, lines, work, kept, sizes, packed, starts, unit, layer, n_active, n_panels):
     """Move the means of a layer of all rows in work, a tile at a time, and pack them again."""
-    row_width, panel_size, own = work.begins[-1], lines * work.begins[-1], work.begins[layer]
-    at_tile, at_panels, at_packed = work.tile.ctypes.data, work.panels.ctypes.data, packed.ctypes.data
-    at_values, at_inputs, at_added = work.values.ctypes.data, work.inputs.ctypes.data, work.added.ctypes.data
+    row_width, own, coarse = work.begins[-1], work.begins[layer], unit > 0
+    origin, origin_width = (work.inputs, work.begins[1]) if layer == 0 else (work.added + 4 * own, 0)
     for column in range(0, sizes[layer], width):
         n_columns = min(width, sizes[layer] - column)
         for panel in range(n_panels):
             begin, end = cut(n_active, panel, n_panels)
-            start, start_width = at_added + 4 * (own + column), 0
-            if layer == 0:
-                start, start_width = at_inputs + 4 * (begin * work.begins[1] + column), work.begins[1]
-            if sizes.size == 1:
-                copy_block(at_tile, width, start, start_width, end - begin, n_columns)
-            for way in range(2):
-                other = layer - 1 if way == 0 else layer + 1
-                if other < 0 or other >= sizes.size:
-                    continue
-                depth = -(-sizes[other] // lines) * lines
-                sliver = at_packed + 4 * (starts[way, layer - 1 + way] + column * depth)
-                ahead, ahead_width = at_tile, 0
-                if 16 * panel < width and column + width < sizes[layer]:  # a line of the next sliver's rows
-                    ahead, ahead_width = sliver + 4 * (depth * width + 16 * panel), width
-                multiply_tile(
-                    level, end - begin, at_tile, width, start, start_width,
-                    at_panels + 4 * (panel * panel_size + lines * work.begins[other]), lines, sliver, width, sizes[other],
-                    ahead, ahead_width,
-                )  # fmt: skip
-                start, start_width = at_tile, width
-            for slot in range(begin, end):
-                at, part = slot * row_width + own + column, ONE - work.kept[slot]
-                relax(work.tile, (slot - begin) * width, work.values, at, work.lanes[slot], n_columns, part)
-            pack_lines(
-                level, at_panels + 4 * (panel * panel_size + lines * (own + column)), lines,
-                at_values + 4 * (begin * row_width + own + column), row_width, end - begin, n_columns,
+            tile, given = work.tiles + 4 * panel * height * width, origin + 4 * (begin * origin_width + column)
+            multiply(
+                level, width, lines, work, sizes, packed, starts, layer, column, panel, end - begin, tile, given, origin_width,
+                coarse,
             )  # fmt: skip
+            for slot in range(begin, end):
+                at, logits, part = slot * row_width + own + column, tile + 4 * (slot - begin) * width, ONE - kept[slot]
+                known, largest = origin + 4 * (slot * origin_width + column), work.lanes + 4 * slot * width
+                means, halves = work.values + 4 * at, work.halves + 2 * at
+                if coarse:
+                    relax_coarse(level, logits, known, unit, part, means, halves, largest, n_columns)
+                else:
+                    relax_tile(level, logits, known, unit, part, means, halves, largest, n_columns)
+            pack_means(level, lines, work, panel, begin, end - begin, own + column, n_columns, coarse)
 
 
-@njit(error_model="numpy")  # no test for a division by zero
-def relax(logits, first, means, at, lanes, n, part):
-    """Move `n` means the `part` of the way to those of their logits, and note the largest distances in lanes."""
-    x, y = logits[first : first + n], means[at : at + n]
-    for k in range(n):
-        e = exp_negative(max(-abs(x[k]), SMALLEST_LOGIT))
-        distance = (ONE if x[k] > float32(0) else e) / (ONE + e) - y[k]
-        y[k] += part * distance
-        lanes[k] = max(lanes[k], abs(distance))
+@njit
+def multiply(level, width, lines, work, sizes, packed, starts, layer, column, panel, n_rows, tile, given, given_width, coarse):
+    """Write the inputs of a tile of a layer: coarse, as integers, and without `given`, what is not from the layers beside."""
+    shift, at_panel = 1 if coarse else 0, work.panels + 4 * panel * lines * work.begins[-1]
+    if sizes.size == 1:
+        copy_block(tile, width, given, given_width, n_rows, min(width, sizes[layer] - column))
+    if coarse:
+        given, given_width = work.zeros, 0
+    for way in range(2):
+        other = layer - 1 if way == 0 else layer + 1
+        if other < 0 or other >= sizes.size:
+            continue
+        n_terms = (sizes[other] + shift) >> shift
+        depth = -(-n_terms // lines) * lines
+        sliver = packed + 4 * (starts[way, layer - 1 + way] + column * depth)
+        ahead, ahead_width = tile, 0
+        if 16 * panel < width and column + width < sizes[layer]:  # a line of the next sliver's rows
+            ahead, ahead_width = sliver + 4 * (depth * width + 16 * panel), width
+        left = at_panel + 4 * lines * (work.begins[other] >> shift)
+        if coarse:
+            multiply_pairs(
+                level, n_rows, tile, width, given, given_width, left, lines, sliver, width, n_terms, ahead, ahead_width
+            )
+        else:
+            multiply_tile(
+                level, n_rows, tile, width, given, given_width, left, lines, sliver, width, n_terms, ahead, ahead_width
+            )
+        given, given_width = tile, width

@@ -3,7 +3,7 @@
 import cupy
 import numpy as np
 
-from fastbm.kernels import formulas, products_gpu
+from fastbm.kernels import COARSE_BITS, COARSE_PATIENCE, coarse_tolerance, formulas, products_gpu
 from fastbm.kernels.cuda_gpu import THREADS, launch
 
 UPDATES_BETWEEN = 4
@@ -12,21 +12,36 @@ WORTH_LEAVING_OUT = 0.25
 """The part of the rows that must be done for the others to be gathered."""
 
 
-def mean_field(given, weights, biases, means, n_updates, change, *, tolerance, max_updates, damping, patience):
+def mean_field(
+    given, weights, biases, means, n_updates, change, *, tolerance, max_updates, damping, patience, fine_updates=2
+):  # fmt: skip
     if given.dtype != cupy.float32:
         formulas.mean_field(
             given, weights, biases, means, n_updates, change, tolerance=tolerance, max_updates=max_updates, damping=damping,
             patience=patience,
         )  # fmt: skip
         return
-    n_rows, index = len(given), None
     n_updates.fill(0)
     change.fill(np.inf)
+    exponent = formulas.coarse_exponent(weights) if max_updates > fine_updates and len(given) else -1
+    if exponent >= 0:
+        coarse = [_rounded(array, 2.0**exponent) for array in weights]
+        _iterate(
+            given, coarse, biases, means, n_updates, change, coarse_tolerance(tolerance), max_updates - fine_updates, 0.0,
+            COARSE_PATIENCE, True,
+        )  # fmt: skip
+    _iterate(given, weights, biases, means, n_updates, change, tolerance, max_updates, damping, patience, False)
+
+
+def _iterate(given, weights, biases, means, n_updates, change, tolerance, max_updates, damping, patience, coarse) -> None:
+    """Update rows until they are done; coarse, with means that are rounded, too."""
+    n_rows, index = len(given), None
     work = [given, n_updates, change, *map(cupy.ascontiguousarray, means)]
     work += [cupy.zeros(n_rows, cupy.float32), cupy.full(n_rows, np.inf, cupy.float32)]  # kept, nearest
     work += [cupy.zeros(n_rows, cupy.int32), cupy.full(n_rows, 1, cupy.int32)]  # since, active
+    how = float(tolerance), int(max_updates), float(damping), int(patience), int(coarse)
     for update in range(max_updates if n_rows else 0):
-        _update(work, weights, biases, tolerance, damping, patience)
+        _update(work, weights, biases, how)
         if update % UPDATES_BETWEEN < UPDATES_BETWEEN - 1 and update + 1 < max_updates:
             continue
         active = work[-1]
@@ -40,24 +55,35 @@ def mean_field(given, weights, biases, means, n_updates, change, *, tolerance, m
     _scatter(work, index, means, n_updates, change)
 
 
-def _update(work, weights, biases, tolerance, damping, patience) -> None:
+def _update(work, weights, biases, how) -> None:
     """Update all layers of all rows in work."""
     given, n_updates, change, *means, kept, nearest, since, active = work
-    n_rows, largest = len(given), cupy.zeros(len(given), cupy.float32)
+    n_rows, largest, coarse = len(given), cupy.zeros(len(given), cupy.float32), how[-1]
+    scale = 2.0**COARSE_BITS if coarse else 0.0
+    seen = [_rounded(each, scale) for each in means] if coarse else means
     for layer, own in enumerate(means):
         logits = cupy.empty(own.shape, cupy.float32)
         logits[...] = given if layer == 0 else biases[layer - 1]
         if layer > 0:
-            _add(means[layer - 1], weights[layer - 1], logits)
+            _add(seen[layer - 1], weights[layer - 1], logits)
         if layer < len(weights):
-            _add(means[layer + 1], weights[layer].T, logits)
+            _add(seen[layer + 1], weights[layer].T, logits)
         launch(
-            "mean_field", "relax", n_rows * THREADS, logits, own, kept, active, largest, *own.shape, bytes_a_thread=4
+            "mean_field", "relax", n_rows * THREADS, logits, own, kept, active, largest, seen[layer], *own.shape, scale,
+            bytes_a_thread=4,
         )  # fmt: skip
     launch(
-        "mean_field", "settle", n_rows, largest, kept, nearest, since, active, n_updates, change, n_rows, float(tolerance),
-        float(damping), int(patience),
+        "mean_field", "settle", n_rows, largest, kept, nearest, since, active, n_updates, change, n_rows, *how,
     )  # fmt: skip
+
+
+def _rounded(array, scale):
+    """Return numbers in steps of 1 / scale, as they lie in memory."""
+    array = array if array.flags.c_contiguous or array.T.flags.c_contiguous else cupy.ascontiguousarray(array)
+    lying = array if array.flags.c_contiguous else array.T
+    out = cupy.empty(lying.shape, cupy.float32)
+    launch("mean_field", "round_to", lying.size, lying, out, lying.size, scale)
+    return out if lying is array else out.T
 
 
 def _add(left, right, out) -> None:

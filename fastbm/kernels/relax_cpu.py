@@ -1,0 +1,122 @@
+"""What follows the products of a mean-field update: logits, means, and how far they moved, as an intrinsic: plain LLVM.
+
+Arithmetic follows ``draw_cpu.exp_negative`` operation by operation.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fastbm import chain
+from fastbm.kernels import COARSE_BITS
+from fastbm.kernels.llvm_cpu import F32, I16, I32, I64, call, constant, load, load_some, loop, number, splat, spot, store
+from fastbm.kernels.tile_cpu import tile_of
+
+
+def _relaxing(coarse):
+    """Return what relaxes a row of a tile."""
+
+    @intrinsic
+    def relax(typingctx, level, tile, start, unit, part, means, halves, largest, n):
+        """Move `n` means the `part` of the way to those of their logits, and note the largest distances in lanes.
+
+        The logits are the row of the tile; or, coarse, its integers, worth a `unit` each, and `start`: the new means then go to
+        `halves` as well, as integers of 16 bits up to 2**COARSE_BITS.
+        """
+        shape = tile_of(level)
+        signature = types.void(level, types.intp, types.intp, types.float32, types.float32, *[types.intp] * 4)
+
+        def codegen(context, builder, signature, arguments):
+            _, tile, start, unit, part, means, halves, largest, n = arguments
+            lanes = shape.lanes
+            floats = ir.VectorType(F32, lanes)
+            zero, one = constant(F32, lanes, 0.0), constant(F32, lanes, 1.0)
+            unit, part = (splat(builder, value, lanes) for value in (unit, part))
+            most = load(builder, spot(builder, largest), lanes)
+            for v in range(shape.n_vectors):
+                at = number(v * lanes)
+                if coarse:
+                    x = builder.sitofp(load(builder, spot(builder, tile, at), lanes, I32), floats)
+                    x = builder.fadd(load(builder, spot(builder, start, at), lanes), builder.fmul(x, unit))
+                else:
+                    x = load(builder, spot(builder, tile, at), lanes)
+                e = _exp_negative(builder, _minus_size(builder, x))
+                above = builder.select(builder.fcmp_ordered(">", x, zero), one, e)
+                before = load(builder, spot(builder, means, at), lanes)
+                distance = builder.fsub(builder.fdiv(above, builder.fadd(one, e)), before)
+                units = ir.Constant(ir.VectorType(I64, lanes), [*range(v * lanes, (v + 1) * lanes)])
+                here = builder.icmp_signed("<", units, splat(builder, n, lanes))
+                distance = builder.select(here, distance, zero)
+                after = builder.fadd(before, builder.fmul(part, distance))
+                store(builder, after, spot(builder, means, at))
+                size = call(builder, f"llvm.fabs.v{lanes}f32", floats, [distance])
+                most = builder.select(builder.fcmp_ordered(">", size, most), size, most)  # and NaN is not
+                if coarse:
+                    _store_rounded(builder, after, halves, at)
+            store(builder, most, spot(builder, largest))
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return relax
+
+
+relax_tile, relax_coarse = _relaxing(False), _relaxing(True)
+
+
+def _store_rounded(builder, means, halves, at):
+    """Write means, from number `at` on, as integers of 16 bits up to 2**COARSE_BITS."""
+    lanes = means.type.count
+    scaled = builder.fmul(means, constant(F32, lanes, 2.0**COARSE_BITS))
+    whole = builder.fptosi(call(builder, f"llvm.rint.v{lanes}f32", scaled.type, [scaled]), ir.VectorType(I32, lanes))
+    place = builder.gep(builder.inttoptr(halves, I16.as_pointer()), [at])
+    rounded = builder.trunc(whole, ir.VectorType(I16, lanes))
+    builder.store(rounded, builder.bitcast(place, rounded.type.as_pointer()), align=2)
+
+
+def _minus_size(builder, x):
+    """-|x|, but not less than the smallest logit."""
+    lanes = x.type.count
+    least = constant(F32, lanes, float(chain.SMALLEST_LOGIT))
+    size = builder.fneg(call(builder, f"llvm.fabs.v{lanes}f32", x.type, [x]))
+    return builder.select(builder.fcmp_unordered(">", size, least), size, least)
+
+
+def _exp_negative(builder, x):
+    """exp(x) for x in [-87, 0]."""
+    lanes, integers = x.type.count, ir.VectorType(I32, x.type.count)
+
+    def times(a, b):
+        return builder.fmul(a, b if isinstance(b, ir.Instruction) else constant(F32, lanes, float(b)))
+
+    def plus(a, b):
+        return builder.fadd(a, b if isinstance(b, ir.Instruction) else constant(F32, lanes, float(b)))
+
+    n = plus(plus(times(x, chain.LOG2_E), chain.ROUNDER), -chain.ROUNDER)
+    r = builder.fsub(builder.fsub(x, times(n, chain.LN2_HIGH)), times(n, chain.LN2_LOW))
+    y = plus(times(r, chain.EXP_COEFFICIENTS[0]), chain.EXP_COEFFICIENTS[1])
+    for coefficient in chain.EXP_COEFFICIENTS[2:]:
+        y = plus(times(y, r), coefficient)
+    y = plus(plus(times(y, times(r, r)), r), chain.ONE)
+    power = builder.add(builder.fptosi(n, integers), constant(I32, lanes, 127))
+    return times(y, builder.bitcast(builder.shl(power, constant(I32, lanes, 23)), x.type))
+
+
+@intrinsic
+def round_means(typingctx, level, halves, means, n):
+    """Write `n` means as integers of 16 bits up to 2**COARSE_BITS, and zeros up to a whole vector of them."""
+    signature, lanes = types.void(level, *[types.intp] * 3), tile_of(level).lanes
+
+    def codegen(context, builder, signature, arguments):
+        _, halves, means, n = arguments
+
+        def body(block, carried):
+            at = builder.mul(block, number(lanes))
+            left = builder.sub(n, at)
+            _store_rounded(builder, load_some(builder, spot(builder, means, at), lanes, left), halves, at)
+            return []
+
+        loop(builder, number(0), builder.udiv(builder.add(n, number(lanes - 1)), number(lanes)), [], body)
+        return context.get_dummy_value()
+
+    return signature, codegen
