@@ -345,9 +345,9 @@ def coarse_exponent(weights):
     for layer, array in enumerate(weights):
         sums[layer] += abs(array).sum(axis=1)
         sums[layer + 1] += abs(array).sum(axis=0)
-    for q in range(24, -1, -1):
+    for q in range(24, -1, -1) if any(each.any() for each in sums) else ():
         fit = all(each.max() * 2.0**q < 2.0**20 - max(map(len, sums)) - 1 for each in sums)
-        if sums and fit and all(abs(array).max() * 2.0**q < 2**15 - 1 for array in weights):
+        if fit and all(abs(array).max() * 2.0**q < 2**15 - 1 for array in weights):
             return q
     return -1
 

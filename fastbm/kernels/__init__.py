@@ -217,8 +217,8 @@ def mean_field(
     the largest distance at a row's last update. Twin: ``naive.mean_field`` in the tests. Cost: two multiply-adds for each
     coupling, row and update.
 
-    Of float32 the first updates are *coarse*: products are of couplings and means rounded to integers of 16 bits, whose sums are
-    exact in 32, so that twice as many are multiplied at a time. They go on until one changes no mean by more than
+    Of float32 the first updates are *coarse*: products are of couplings and means rounded to integers of 16 bits, whose sums
+    are exact in 32, so that twice as many are multiplied at a time. They go on until one changes no mean by more than
     `coarse_tolerance`, or two have brought the row no nearer, and leave `fine_updates` of the cap; they are not damped. Those
     that follow are as written, and say when a row is done.
     """

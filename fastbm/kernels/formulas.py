@@ -49,7 +49,7 @@ def fold(weights):
 def coarse_exponent(weights) -> int:
     """Return the largest q, at most 24, with which sums of couplings times 2**q, rounded, and of coarse means fit in 32 bits.
 
-    And each such coupling in 16; -1 where there is none.
+    And each such coupling in 16; -1 where there is none, or nothing to be rounded.
     """
     if not weights:
         return -1
@@ -64,9 +64,7 @@ def coarse_exponent(weights) -> int:
 
 def exponent_below(most: float) -> int:
     """Return the largest q, at most 24, for which `most` times 2**q is below 1; -1 where that is negative, or there is none."""
-    if not math.isfinite(most):
-        return -1
-    return max(-1, min(24, -math.frexp(most)[1])) if most > 0 else 24
+    return max(-1, min(24, -math.frexp(most)[1])) if math.isfinite(most) and most > 0 else -1
 
 
 def mean_field(given, weights, biases, means, n_updates, change, *, tolerance, max_updates, damping, patience):
