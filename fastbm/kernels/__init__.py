@@ -219,18 +219,13 @@ def mean_field(
 
     Of float32 the first updates are *coarse*: products are of couplings and means rounded to integers of 16 bits, whose sums
     are exact in 32, so that twice as many are multiplied at a time. They go on until one changes no mean by more than
-    `coarse_tolerance`, or two have brought the row no nearer, and leave `fine_updates` of the cap; they are not damped. Those
-    that follow are as written, and say when a row is done.
+    ``formulas.coarse_tolerance``, or two have brought the row no nearer, and leave `fine_updates` of the cap; they are not
+    damped. Those that follow are as written, and say when a row is done.
     """
     _for(given, "mean_field").mean_field(
         given, weights, biases, means, n_updates, change, tolerance=tolerance, max_updates=max_updates, damping=damping,
         patience=patience, fine_updates=fine_updates,
     )  # fmt: skip
-
-
-def coarse_tolerance(tolerance: float) -> float:
-    """Return the change of a coarse update of `mean_field` after which finer ones follow: the next change will be smaller."""
-    return max(8 * tolerance, 1e-4)
 
 
 def draw(states, logits, free, *, key, first_chain, update):

@@ -44,7 +44,7 @@ def pack_couplings(weights, tile, *, coarse):
         else:
             up, down, lying = (array.T, True), (array.T, False), array.T
         for way, (source, turned) in enumerate((up, down)):
-            pack(source, turned, tile, packed, starts[0, way, level])
+            pack_matrix(source, turned, tile, packed, starts[0, way, level])
         if exponent >= 0:
             across, along = starts[1, :, level] if lying is array else starts[1, ::-1, level]
             pack_pairs(lying, exponent, tile, packed, across, along, starts[2, 0, level])
@@ -55,7 +55,7 @@ def sliver_size(depth, n_columns, tile):
     return -(-n_columns // tile.width) * tile.width * -(-depth // tile.lines) * tile.lines
 
 
-def pack(source, turned, tile, packed, start):
+def pack_matrix(source, turned, tile, packed, start):
     """Pack an array or, turned, its transpose."""
     depth, n_columns = source.shape[::-1] if turned else source.shape
     share_out(
@@ -88,7 +88,7 @@ def pack_pairs(array, exponent, tile, packed, across, along, rounded):
     )  # fmt: skip
     width = -(-n_columns // LANES) * LANES // 2
     pairs = packed[rounded : rounded + n_rows * width].reshape(n_rows, width)[:, : -(-n_columns // 2)]
-    pack(pairs, True, tile, packed, along)
+    pack_matrix(pairs, True, tile, packed, along)
 
 
 @kernel

@@ -62,6 +62,11 @@ def coarse_exponent(weights) -> int:
     return exponent_below(most)
 
 
+def coarse_tolerance(tolerance: float) -> float:
+    """Return the change of a coarse update after which finer ones follow: the next change will be a good deal smaller."""
+    return max(8 * tolerance, 1e-4)
+
+
 def exponent_below(most: float) -> int:
     """Return the largest q, at most 24, for which `most` times 2**q is below 1; -1 where that is negative, or there is none."""
     return max(-1, min(24, -math.frexp(most)[1])) if math.isfinite(most) and most > 0 else -1

@@ -11,7 +11,7 @@ import numpy as np
 from numba import float32, njit
 
 from fastbm.device import namespace
-from fastbm.kernels import COARSE_PATIENCE, coarse_tolerance, formulas, simd_cpu
+from fastbm.kernels import COARSE_PATIENCE, formulas, simd_cpu
 from fastbm.kernels.compile_cpu import kernel
 from fastbm.kernels.couplings_cpu import pack_couplings
 from fastbm.kernels.draw_cpu import ONE
@@ -50,7 +50,7 @@ def mean_field(
     share_out(
         run_mean_field, n_rows, cost, tile.level, tile.height, tile.width, tile.lines, slots, sizes, address(given),
         given.strides[0] >> 2, address(packed), starts, coarse_starts, np.float32(unit), biases, targets, n_updates, change,
-        np.float32(tolerance), np.float32(coarse_tolerance(tolerance)), max_updates, fine_updates, np.float32(damping),
+        np.float32(tolerance), np.float32(formulas.coarse_tolerance(tolerance)), max_updates, fine_updates, np.float32(damping),
         patience, COARSE_PATIENCE, run=run,
     )  # fmt: skip
 
@@ -66,7 +66,7 @@ class Work(NamedTuple):
     inputs: int  # of the first layer, from what is known
     added: int  # to the inputs of the other layers: their biases
     panels: int  # the means again, as products read them
-    tiles: int  # inputs of a few units, a tile a panel
+    tile: int  # inputs of a few units and rows
     lanes: int  # the largest distances of an update, of every so many units
     zeros: int
     begins: np.ndarray  # of the layers in a slot, and where the last one ends
@@ -94,7 +94,7 @@ def run_mean_field(
         begins[layer + 1] = begins[layer] + -(-sizes[layer] // whole) * whole
     n_panels, row = -(-n_slots // height), begins[-1]
     parts = np.array([n_slots * row, n_slots * row // 2, n_slots * begins[1], row, (n_panels + 1) * lines * row,
-                      n_panels * height * width, width])  # fmt: skip
+                      height * width, width])  # fmt: skip
     ends = np.cumsum((parts + 15) // 16 * 16)
     room, places = aligned(ends[-1]), np.zeros(parts.size, np.int64)
     room[:], places[1:] = float32(0), ends[:-1]
@@ -140,9 +140,7 @@ def iterate(
             pack_panels(level, lines, work, sizes, n_active, n_panels, coarse)
         progress.lanes[:] = float32(0)
         for layer in range(sizes.size):
-            update_layer(
-                level, height, width, lines, work, progress.kept, sizes, packed, starts, unit, layer, n_active, n_panels
-            )
+            update_layer(level, width, lines, work, progress.kept, sizes, packed, starts, unit, layer, n_active, n_panels)
         fresh = False
         for slot in range(n_active - 1, -1, -1):
             if settle(progress, slot, tolerance, max_updates, damping, patience, coarse):
@@ -223,7 +221,7 @@ def pack_means(level, lines, work, panel, begin, n_rows, unit, n_units, coarse):
 
 
 @njit
-def update_layer(level, height, width, lines, work, kept, sizes, packed, starts, unit, layer, n_active, n_panels):
+def update_layer(level, width, lines, work, kept, sizes, packed, starts, unit, layer, n_active, n_panels):
     """Move the means of a layer of all rows in work, a tile at a time, and pack them again."""
     row_width, own, coarse = work.begins[-1], work.begins[layer], unit > 0
     origin, origin_width = (work.inputs, work.begins[1]) if layer == 0 else (work.added + 4 * own, 0)
@@ -231,13 +229,12 @@ def update_layer(level, height, width, lines, work, kept, sizes, packed, starts,
         n_columns = min(width, sizes[layer] - column)
         for panel in range(n_panels):
             begin, end = cut(n_active, panel, n_panels)
-            tile, given = work.tiles + 4 * panel * height * width, origin + 4 * (begin * origin_width + column)
+            given = origin + 4 * (begin * origin_width + column)
             multiply(
-                level, width, lines, work, sizes, packed, starts, layer, column, panel, end - begin, tile, given, origin_width,
-                coarse,
-            )  # fmt: skip
+                level, width, lines, work, sizes, packed, starts, layer, column, panel, end - begin, given, origin_width, coarse
+            )
             for slot in range(begin, end):
-                at, logits, part = slot * row_width + own + column, tile + 4 * (slot - begin) * width, ONE - kept[slot]
+                at, logits, part = slot * row_width + own + column, work.tile + 4 * (slot - begin) * width, ONE - kept[slot]
                 known, largest = origin + 4 * (slot * origin_width + column), work.lanes + 4 * slot * width
                 means, halves = work.values + 4 * at, work.halves + 2 * at
                 if coarse:
@@ -248,9 +245,9 @@ def update_layer(level, height, width, lines, work, kept, sizes, packed, starts,
 
 
 @njit
-def multiply(level, width, lines, work, sizes, packed, starts, layer, column, panel, n_rows, tile, given, given_width, coarse):
+def multiply(level, width, lines, work, sizes, packed, starts, layer, column, panel, n_rows, given, given_width, coarse):
     """Write the inputs of a tile of a layer: coarse, as integers, and without `given`, what is not from the layers beside."""
-    shift, at_panel = 1 if coarse else 0, work.panels + 4 * panel * lines * work.begins[-1]
+    shift, tile, at_panel = 1 if coarse else 0, work.tile, work.panels + 4 * panel * lines * work.begins[-1]
     if sizes.size == 1:
         copy_block(tile, width, given, given_width, n_rows, min(width, sizes[layer] - column))
     if coarse:

@@ -3,7 +3,7 @@
 import cupy
 import numpy as np
 
-from fastbm.kernels import COARSE_BITS, COARSE_PATIENCE, coarse_tolerance, formulas, products_gpu
+from fastbm.kernels import COARSE_BITS, COARSE_PATIENCE, formulas, products_gpu
 from fastbm.kernels.cuda_gpu import THREADS, launch
 
 UPDATES_BETWEEN = 4
@@ -27,8 +27,8 @@ def mean_field(
     if exponent >= 0:
         coarse = [_rounded(array, 2.0**exponent) for array in weights]
         _iterate(
-            given, coarse, biases, means, n_updates, change, coarse_tolerance(tolerance), max_updates - fine_updates, 0.0,
-            COARSE_PATIENCE, True,
+            given, coarse, biases, means, n_updates, change, formulas.coarse_tolerance(tolerance), max_updates - fine_updates,
+            0.0, COARSE_PATIENCE, True,
         )  # fmt: skip
     _iterate(given, weights, biases, means, n_updates, change, tolerance, max_updates, damping, patience, False)
 

@@ -28,8 +28,9 @@ from fastbm.units import bernoulli
 
 TOLERANCE, MOST_UPDATES, DAMPING = 1e-4, 100, 0.5
 """Of mean field: the change at which a case has converged, the cap on its updates, and what is left of a mean when damped."""
-PATIENCE = 16
-"""Updates that may bring a case no nearer before it is damped: while it leaves one optimum for a better one, it goes faster."""
+PATIENCE, FINE_UPDATES = 16, 2
+"""Updates that may bring a case no nearer before it is damped: while it leaves one optimum for a better one, it goes faster; and
+updates that coarse ones leave of the cap: all of them where it is said where to begin."""
 
 
 class DBM(NamedTuple):
@@ -282,6 +283,7 @@ def mean_field_given(machine: DBM, given, *, tolerance, max_updates, damping, in
     kernels.mean_field(
         given, machine.weights[1:], machine.biases[2:], means, n_updates, change, tolerance=float(tolerance),
         max_updates=int(max_updates), damping=float(damping), patience=PATIENCE,
+        fine_updates=FINE_UPDATES if init is None else int(max_updates),
     )  # fmt: skip
     return MeanField(means, n_updates, change)
 
