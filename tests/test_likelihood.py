@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import naive
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from fastbm import (
 )
 from fastbm.estimators import _likelihood
 from fastbm.evaluation import LogPartition, free_energy_gap, log_likelihood, log_partition, pseudo_log_likelihood, trace
+from fastbm.evaluation.given import TAKEN
 from fastbm.evaluation.pseudo_likelihood import pseudo_likelihood
 from fastbm.machines.rbm import RBM
 
@@ -168,3 +172,10 @@ def test_what_is_not_fitted(X):
     for estimator in (BernoulliRBM(), RBMClassifier(), DeepBoltzmannMachine()):
         with pytest.raises(ValueError, match="not fitted yet"):
             log_partition(estimator)
+
+
+def test_the_page_says_what_each_function_takes():
+    page = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    rows = [row.split(" | ") for row in re.findall(r"^\| (`.*) \|$", page, re.MULTILINE)]
+    said = {name.strip("`"): kinds for names, kinds in rows for name in names.split(", ")}
+    assert said == TAKEN

@@ -38,12 +38,21 @@ def taught(function, given, what: str) -> Any:
     return machine
 
 
+def _name(given) -> str:
+    return f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+
+
 def unsupported(given, what: str) -> TypeError:
     """Return the error of a function of evaluation for what it does not take."""
-    got = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
     bound = what == "log_likelihood" and hasattr(given, "log_likelihood_bound")
     hint = "; p(v) of a deep machine has a bound alone, see its method log_likelihood_bound" if bound else ""
-    return TypeError(f"{what} takes a fitted {TAKEN[what]}, or the parameters of such a machine, got {got}{hint}")
+    return TypeError(f"{what} takes a fitted {TAKEN[what]}, or the parameters of such a machine, got {_name(given)}{hint}")
+
+
+def check_adversarial(model) -> None:
+    """Raise TypeError unless this is an adversarial network."""
+    if isinstance(model, type) or not hasattr(model, "sample_latent"):
+        raise TypeError(f"model must be a fitted GAN, DCGAN or BiGAN, got {_name(model)}")
 
 
 def seed_of(random_state) -> int:
