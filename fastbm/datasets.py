@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -137,9 +138,11 @@ def binarise(X, *, threshold=0.5, random_state=None):
     Raises
     ------
     ValueError
-        When `X` is not an array of finite rows, or has values that are not between 0 and 1.
+        When `X` is not an array of finite rows, or has values that are not between 0 and 1, or `threshold` is no number.
     """
     floats: Any = (np.float64, np.float32)
+    if threshold is not None and not isinstance(threshold, Real):
+        raise ValueError(f"threshold must be a number or None, got {threshold!r}")
     X = check_array(X, dtype=floats, input_name="X")
     if X.min() < -1e-6 or X.max() > 1 + 1e-6:
         advice = "; divide images of bytes by 255" if X.min() >= 0 and 1 < X.max() <= 255 else ""

@@ -17,6 +17,7 @@ import numpy as np
 from fastbm import chain
 from fastbm.chain import Purpose
 from fastbm.device import namespace, on_gpu, to_device, using
+from fastbm.evaluation.given import check_adversarial
 from fastbm.machines.gan import PRIORS, draw_latent
 from fastbm.nn.workspace import Run, Workspace
 from fastbm.training import descent
@@ -158,7 +159,10 @@ def find_latent(model, images, *, n_starts=8, n_steps=200, learning_rate=0.05, r
     ------
     ValueError
         When images have another shape than those that were fitted, or a number is not positive.
+    TypeError
+        When the model is not adversarial.
     """
+    check_adversarial(model)
     for name, value in (("n_starts", n_starts), ("n_steps", n_steps)):
         if not isinstance(value, int | np.integer) or value < 1:
             raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import operator
 
 import numpy as np
 
 from fastbm import latent
+from fastbm.evaluation.given import check_adversarial, check_count
 
 BETWEEN = "#8faadc"
 """The colour that is seen between images."""
@@ -40,9 +42,10 @@ def plot_images(images, *, image_shape=None, n_columns=None, limits=None, cmap="
     Raises
     ------
     ValueError
-        When the pixels do not make an image of `image_shape`.
+        When the pixels do not make an image of `image_shape`, or an argument is not valid.
     """
     images = _as_images(images, image_shape)
+    n_columns = None if n_columns is None else check_count(n_columns, "n_columns", 1)
     _, height, width, n_channels = images.shape
     n_columns = n_columns or math.ceil(math.sqrt(len(images)))
     n_rows = math.ceil(len(images) / n_columns)
@@ -84,10 +87,14 @@ def plot_weights(machine, *, image_shape=None, n_units=64, title=None, ax=None):
     Raises
     ------
     TypeError
-        When the estimator has no couplings, as adversarial networks have none.
+        When the estimator has no layers of couplings, as adversarial networks have none.
     """
     if not (hasattr(machine, "components_") or hasattr(machine, "coefs_")):
-        raise TypeError(f"{type(machine).__name__} has no couplings to draw, or is not fitted; plot_images draws its samples")
+        raise TypeError(
+            f"plot_weights draws components_ or coefs_, and {type(machine).__name__} has neither, or is not fitted; "
+            "plot_images draws samples, and any arrays"
+        )
+    n_units = check_count(n_units, "n_units", 1)
     components = machine.components_ if hasattr(machine, "components_") else machine.coefs_[0].T
     strongest = np.argsort(-np.linalg.norm(components, axis=1), kind="stable")[:n_units]
     weights = components[np.sort(strongest)]
@@ -115,8 +122,15 @@ def plot_reconstructions(machine, X, *, image_shape=None, n_columns=10, title=No
     Returns
     -------
     ax : matplotlib Axes
+
+    Raises
+    ------
+    TypeError
+        When the machine has no `reconstruct`, as a `GAN` has none.
     """
-    X = np.asarray(X)
+    if not hasattr(machine, "reconstruct"):
+        raise TypeError(f"plot_reconstructions needs a machine with reconstruct, got {type(machine).__name__}")
+    n_columns, X = check_count(n_columns, "n_columns", 1), np.asarray(X)
     pairs = []
     for start in range(0, len(X), n_columns):
         rows = X[start : start + n_columns]
@@ -162,7 +176,11 @@ def plot_history(machine, *, ax=None):
     ------
     ValueError
         When no score was noted.
+    TypeError
+        When there is no history.
     """
+    if not hasattr(machine, "history_"):
+        raise TypeError(f"plot_history draws history_, which {type(machine).__name__} has not, or is not fitted")
     names = {"pseudo_likelihood": "training rows", "validation_score": "held-out rows"}
     names["reconstruction_error"] = "reconstruction of training rows"
     losses = {f"{each}_loss": each for each in ("discriminator", "generator", "encoder")}
@@ -206,7 +224,10 @@ def plot_densities(model, X, *, n_samples=10_000, limits=None, title=None, ax=No
     ------
     ValueError
         When `X` has more than one feature.
+    TypeError
+        When the model is not adversarial.
     """
+    check_adversarial(model)
     X = np.asarray(X, float)
     if X.ndim != 2 or X.shape[1] != 1:
         raise ValueError(f"X must have shape (n_samples, 1), one feature, got shape {X.shape}")
@@ -279,7 +300,10 @@ def plot_arithmetic(model, plus, minus, *, titles=None, image_shape=None):
     ------
     ValueError
         When there are no latents, or other numbers of titles than of terms and result.
+    TypeError
+        When the model is not adversarial.
     """
+    check_adversarial(model)
     terms: list = [("+", term) for term in plus[:1]] + [("-", term) for term in minus] + [("+", term) for term in plus[1:]]
     titles = [""] * (len(terms) + 1) if titles is None else list(titles)
     if len(titles) != len(terms) + 1:
@@ -339,8 +363,12 @@ def _figure(**options):
 
 def _as_images(images, image_shape) -> np.ndarray:
     """Return images (n_images, height, width, n_channels), of one channel or three; ValueError when they are none."""
-    images = np.asarray(images)
-    images = images / 255 if images.dtype == np.uint8 else images.astype(float)
+    try:
+        array = np.asarray(images)
+        array = array / 255 if array.dtype == np.uint8 else array.astype(float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"images must be numbers, rows or images, got {images!r}") from error
+    images = array
     if images.ndim not in (2, 3, 4) or 0 in images.shape or (images.ndim == 4 and images.shape[3] not in (1, 3)):
         raise ValueError(
             "images must have shape (n_images, n_pixels), (n_images, height, width) or (n_images, height, width, 1 or 3), got "
@@ -349,7 +377,10 @@ def _as_images(images, image_shape) -> np.ndarray:
     if images.ndim > 2:
         return images.reshape(*images.shape[:3], -1)
     side = math.isqrt(images.shape[1])
-    height, width = image_shape or (side, side)
+    try:
+        height, width = map(operator.index, image_shape or (side, side))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"image_shape must be (height, width), got {image_shape!r}") from error
     if height * width != images.shape[1]:
         raise ValueError(f"image_shape {(height, width)} does not hold the {images.shape[1]} pixels of an image")
     return images.reshape(len(images), height, width, 1)

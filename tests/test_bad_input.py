@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from fastbm import BernoulliRBM, datasets
+import fastbm
+from fastbm import BernoulliRBM, BoltzmannMachine, datasets
 
 X = (np.random.default_rng(0).random((30, 6)) < 0.5).astype(float)
 SPOILT = X.copy()
@@ -33,7 +34,7 @@ def fitted():
         (X[:, :, None], "dim 3"),
         (X[:0], r"0 sample\(s\)"),
         (X[:, :0], r"0 feature\(s\)"),
-        ([["a", "b", "c", "d", "e", "f"]], "could not convert string to float"),
+        ([["a", "b", "c", "d", "e", "f"]], "X must be numbers of .* could not convert string to float"),
         (X + 1j, "Complex data not supported"),
         (scipy.sparse.csr_array(SPOILT), "contains NaN"),
         (None, "Expected 2D array, got scalar array"),
@@ -161,6 +162,20 @@ def test_not_fitted():
         BernoulliRBM().sample()
     with pytest.raises(ValueError, match="not fitted yet"):
         BernoulliRBM().save("nowhere")
+
+
+@pytest.mark.parametrize("name", [name for name in fastbm.__all__ if name[0].isupper()])
+def test_no_estimator_is_saved_or_moved_before_it_is_fitted(name, tmp_path):
+    estimator = getattr(fastbm, name)()
+    for call in (lambda: estimator.save(tmp_path / "file"), lambda: estimator.to("cpu")):
+        with pytest.raises(ValueError, match="not fitted yet"):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+def test_more_visible_units_than_couplings_have():
+    with pytest.raises(ValueError, match="n_visible must be at most 6, the units that couplings have, got 9"):
+        BoltzmannMachine.from_couplings(np.zeros((6, 6)), np.zeros(6), n_visible=9)
 
 
 def test_changed_number_of_units(fitted):

@@ -71,6 +71,11 @@ def test_bad_draws(diagnostic, draws):
         diagnostic(draws)
 
 
+def test_draws_that_are_no_numbers():
+    with pytest.raises(ValueError, match=r"draws must be numbers of shape \(n_chains, n_draws\), got 'x'"):
+        split_rhat("x")
+
+
 # -------------------------------------------------------------------------------------------------------------- traces
 
 

@@ -94,6 +94,11 @@ def test_missing_file_and_labels_that_do_not_fit(folder):
         datasets.load_mnist(folder)
 
 
+def test_a_threshold_that_is_none():
+    with pytest.raises(ValueError, match="threshold must be a number or None, got 'half'"):
+        datasets.binarise(np.zeros((2, 3)), threshold="half")
+
+
 def test_binarise():
     X = np.array([[0.0, 0.5, 0.51, 1.0]])
     np.testing.assert_array_equal(datasets.binarise(X), [[0, 0, 1, 1]])

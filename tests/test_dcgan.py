@@ -193,6 +193,8 @@ def test_a_sample_depends_on_its_latent_alone():
     samples = model.sample(z=z)
     assert_array_equal(model.sample(70, random_state=5), samples)
     assert_array_equal(model.sample(z=z[67:]), samples[67:])
+    with pytest.raises(ValueError, match="n_samples=5 does not match z of 2 rows"):
+        model.sample(5, z=z[:2])
     assert_array_equal(model.sample(1, random_state=5), samples[:1])
     assert (model.sample(2, random_state=6) != samples[:2]).any()
 

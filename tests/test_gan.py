@@ -95,6 +95,15 @@ def test_a_bigan_encodes_and_decodes():
     assert (model.transform(X) != MAKERS["BiGAN"](n_iter=0).fit(X).transform(X)).any()  # the encoder has learnt
 
 
+@both_kinds
+def test_a_number_of_samples_that_is_not_that_of_the_latents(kind):
+    model = MAKERS[kind](n_iter=1).fit(X)
+    z = model.sample_latent(2, random_state=0)
+    assert_array_equal(model.sample(2, z=z), model.sample(z=z))
+    with pytest.raises(ValueError, match="n_samples=5 does not match z of 2 rows; leave n_samples out"):
+        model.sample(5, z=z)
+
+
 # -------------------------------------------------------------------------------------------------------- training
 
 
@@ -226,6 +235,9 @@ def test_data_and_latents():
             model.sample(z=z)
     with pytest.raises(ValueError, match="n_samples must be an integer of at least 1"):
         model.sample(0)
+    for n_samples in (0, "5"):
+        with pytest.raises(ValueError, match="n_samples must be an integer of at least 1"):
+            model.sample(n_samples, z=np.zeros((2, 3)))
     with pytest.raises(ValueError, match="the layers that the parameters ask for are not those already fitted"):
         model.set_params(latent_dim=4).fit(X)
     with pytest.raises(ValueError, match="discriminator_layer_sizes must have at least one size"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastbm import DCGAN, GAN, latent, plotting
+from fastbm import DCGAN, GAN, BernoulliRBM, latent, plotting
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(256, size=(30, 8, 8, 3), dtype=np.uint8)
@@ -84,6 +84,8 @@ def test_latents_of_rows_are_found_too():
             latent.find_latent(model, targets, **options)
     with pytest.raises(ValueError, match="X has 5 features"):
         latent.find_latent(model, targets[:, :5])
+    with pytest.raises(TypeError, match="model must be a fitted GAN, DCGAN or BiGAN, got BernoulliRBM"):
+        latent.find_latent(BernoulliRBM(2), targets)
 
 
 @pytest.mark.gpu

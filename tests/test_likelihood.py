@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import naive
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
 import fastbm
-from fastbm import BernoulliRBM
+from fastbm import (
+    GAN,
+    BernoulliRBM,
+    DeepBeliefNetwork,
+    DeepBoltzmannClassifier,
+    DeepBoltzmannMachine,
+    RBMClassifier,
+    StackedRBM,
+)
 from fastbm.estimators import _likelihood
-from fastbm.evaluation import LogPartition, free_energy_gap, log_likelihood, log_partition, pseudo_log_likelihood
+from fastbm.evaluation import LogPartition, free_energy_gap, log_likelihood, log_partition, pseudo_log_likelihood, trace
+from fastbm.evaluation.given import TAKEN
 from fastbm.evaluation.pseudo_likelihood import pseudo_likelihood
 from fastbm.machines.rbm import RBM
 
@@ -105,3 +117,65 @@ def test_likelihoods_on_the_gpu(machine, X, gpu):
     estimator = BernoulliRBM.from_weights(*machine).to("cuda")
     np.testing.assert_allclose(estimator.log_likelihood(rows).get(), log_likelihood(machine, X), rtol=1e-10)
     np.testing.assert_allclose(estimator.log_likelihood(X), log_likelihood(machine, X), rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("abc", r"X must be numbers of shape \(n_samples, 9\), got 'abc'"),
+        (np.zeros(9), r"X must have shape \(n_samples, 9\), got \(9,\)"),
+        (np.full((2, 9), np.nan), "X must hold finite numbers, got NaN or infinity"),
+        (csr_matrix(np.full((2, 9), np.inf)), "X must hold finite numbers, got NaN or infinity"),
+    ],
+)
+def test_rows_that_are_none(machine, rows, message):
+    for function in (log_likelihood, pseudo_log_likelihood):
+        with pytest.raises(ValueError, match=message):
+            function(machine, rows)
+    with pytest.raises(ValueError, match=message.replace("X", "valid")):
+        free_energy_gap(machine, np.zeros((1, 9)), rows)
+
+
+def test_a_log_z_that_is_none(machine, X):
+    with pytest.raises(ValueError, match="log_z must be a number, or what log_partition returns, got 'x'"):
+        log_likelihood(machine, X, log_z="x")
+
+
+def test_what_is_no_machine_is_told_what_is(X):
+    """Adversarial networks, stacks, classes, arrays: the error names the function, what it takes, and what it was given."""
+    sizes = {"generator_layer_sizes": (3,), "discriminator_layer_sizes": (3,)}
+    calls = {
+        log_partition: (), log_likelihood: (X,), pseudo_log_likelihood: (X,), free_energy_gap: (X, X), trace: (),
+    }  # fmt: skip
+    network, stack = GAN(2, n_iter=0, random_state=0, **sizes).fit(X), StackedRBM((3, 2), n_iter=0).fit(X)
+    for function, arguments in calls.items():
+        for given, name in ((network, "GAN"), (stack, "StackedRBM"), (BernoulliRBM, "the class BernoulliRBM"), (X, "ndarray")):
+            with pytest.raises(TypeError, match=rf"{function.__name__} takes a fitted BernoulliRBM, .* machine, got {name}$"):
+                function(given, *arguments)
+
+
+def test_a_deep_machine_is_sent_to_its_bound(X):
+    """Its free energy is a bound, with labels too, and no likelihood comes of it."""
+    y = np.arange(len(X)) % 2
+    machines = (
+        DeepBoltzmannMachine((3, 2), n_iter=0),
+        DeepBoltzmannClassifier((3, 2), n_iter=0),
+        DeepBeliefNetwork((3, 2), n_iter=0),
+    )
+    for machine in machines:
+        machine.set_params(random_state=0)
+        with pytest.raises(TypeError, match=f"got {type(machine).__name__}; .* see its method log_likelihood_bound"):
+            log_likelihood(machine.fit(X, y), X)
+
+
+def test_what_is_not_fitted(X):
+    for estimator in (BernoulliRBM(), RBMClassifier(), DeepBoltzmannMachine()):
+        with pytest.raises(ValueError, match="not fitted yet"):
+            log_partition(estimator)
+
+
+def test_the_page_says_what_each_function_takes():
+    page = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    rows = [row.split(" | ") for row in re.findall(r"^\| (`.*) \|$", page, re.MULTILINE)]
+    said = {name.strip("`"): kinds for names, kinds in rows for name in names.split(", ")}
+    assert said == TAKEN

@@ -106,8 +106,30 @@ def test_history_of_a_deep_boltzmann_machine(digits):
 
 
 def test_networks_have_no_weights_to_draw():
-    with pytest.raises(TypeError, match="GAN has no couplings to draw"):
+    with pytest.raises(TypeError, match="plot_weights draws components_ or coefs_, and GAN has neither"):
         plotting.plot_weights(GAN(2))
+
+
+NOT_ADVERSARIAL = "model must be a fitted GAN, DCGAN or BiGAN, got BernoulliRBM"
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda machine, X: plotting.plot_images("x"), ValueError, "images must be numbers, rows or images, got 'x'"),
+        (lambda machine, X: plotting.plot_images(X, image_shape=8), ValueError, r"image_shape must be \(.*\), got 8"),
+        (lambda machine, X: plotting.plot_images(X, image_shape="x"), ValueError, "image_shape must be .*, got 'x'"),
+        (lambda machine, X: plotting.plot_images(X, n_columns=0), ValueError, "n_columns must be .* at least 1, got 0"),
+        (lambda machine, X: plotting.plot_weights(machine, n_units=0), ValueError, "n_units must be .* at least 1, got 0"),
+        (lambda machine, X: plotting.plot_history("x"), TypeError, "plot_history draws history_, which str has not"),
+        (lambda machine, X: plotting.plot_reconstructions(GAN(2), X), TypeError, "needs a machine with reconstruct, got GAN"),
+        (lambda machine, X: plotting.plot_densities(machine, X), TypeError, NOT_ADVERSARIAL),
+        (lambda machine, X: plotting.plot_arithmetic(machine, [X[:1]], []), TypeError, NOT_ADVERSARIAL),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(machine, digits, call, kind, message):
+    with pytest.raises(kind, match=message):
+        call(machine, digits[0][:4])
 
 
 def test_densities_and_what_the_discriminator_makes_of_them():

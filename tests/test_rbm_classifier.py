@@ -256,7 +256,7 @@ ROWS, LABELS = np.eye(4), np.array([0, 1, 0, 1])
 
 class TestBadInput:
     def test_evaluation_does_not_take_label_units_for_binary_ones(self, fitted):
-        with pytest.raises(TypeError, match="log_partition and log_likelihood alone, got RBMClassifier"):
+        with pytest.raises(TypeError, match="pseudo_log_likelihood takes a fitted BernoulliRBM, .* got RBMClassifier"):
             evaluation.pseudo_log_likelihood(fitted, np.eye(64))
 
     @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ class FittedAdversary(BaseEstimator):
         Parameters
         ----------
         n_samples : int, default=1
-            Number of rows; ignored where `z` is given.
+            Number of rows; where `z` is given, that of its rows, or left out.
         z : array-like of shape (n_samples, latent_dim), default=None
             Latents; None draws them.
         random_state : int, RandomState instance or None, default=None
@@ -116,15 +116,16 @@ class FittedAdversary(BaseEstimator):
         Raises
         ------
         ValueError
-            When latents have another shape, or are not finite.
+            When latents have another shape or number, or are not finite.
         """
-        generator = self._running().generator
+        generator, n_samples = self._running().generator, _validation.check_count(n_samples, "n_samples", 1)
         if z is None:
-            n_samples = _validation.check_count(n_samples, "n_samples", 1)
             key = chain.stream_key(_validation.resolve_seed(random_state), Purpose.SAMPLING)
             z = self._latents(n_samples, key)
         else:
             z = self._check_latents(z, "z")
+            if n_samples not in (1, len(z)):  # 1 is the default
+                raise ValueError(f"n_samples={n_samples} does not match z of {len(z)} rows; leave n_samples out")
         with using(self.device_):
             return to_device(self._as_data(generator.evaluate(z)), self._home)
 

@@ -59,10 +59,11 @@ class BoltzmannFiles(BoltzmannTraining):
         bias = _couplings.check_bias(bias, graph.n_units)
         n_visible = graph.n_units if n_visible is None else _validation.check_count(n_visible, "n_visible", 1)
         n_hidden = graph.n_units - n_visible
-        if n_hidden < 0 or parameters.setdefault("n_hidden", n_hidden) != n_hidden:
+        if n_hidden < 0:
+            raise ValueError(f"n_visible must be at most {graph.n_units}, the units that couplings have, got {n_visible}")
+        if parameters.setdefault("n_hidden", n_hidden) != n_hidden:
             raise ValueError(
-                f"n_visible={n_visible} and n_hidden={parameters.get('n_hidden', n_hidden)} do not match couplings of "
-                f"{graph.n_units} units"
+                f"n_visible={n_visible} and n_hidden={parameters['n_hidden']} do not match couplings of {graph.n_units} units"
             )
         graph = graph._replace(n_visible=n_visible)
         sparse = _couplings.is_sparse(couplings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from fastbm import device
 from fastbm.estimators import _persistence, _validation
@@ -36,6 +37,7 @@ class DBNFiles(DBNTraining):
         ValueError
             When a schedule is a function, which a file without code cannot hold.
         """
+        check_is_fitted(self, "top_")
         dbn.rounded(dbn.moved(self._machine_on(self.device_), _floats))  # what cannot be sampled could not be loaded
         arrays, of_top = self.top_._to_file()
         arrays = {f"top.{name}": array for name, array in arrays.items()}

@@ -35,7 +35,12 @@ def check_rows(estimator, X, *, reset: bool, training: bool = False) -> Any:
         with using(home_of(X)):
             return _check_rows_of_gpu(estimator, X, reset=reset, training=training)
     dtype: Any = None if training and _is_real_array(X) else FLOATS
-    return validate_data(estimator, X, accept_sparse="csr", reset=reset, dtype=dtype, ensure_all_finite=not training)
+    try:
+        return validate_data(estimator, X, accept_sparse="csr", reset=reset, dtype=dtype, ensure_all_finite=not training)
+    except ValueError as error:
+        if not str(error).startswith("could not convert"):
+            raise
+        raise ValueError(f"X must be numbers of shape (n_samples, n_features): {error}") from error  # NumPy does not name X
 
 
 def _check_rows_of_gpu(estimator, X, *, reset: bool, training: bool):

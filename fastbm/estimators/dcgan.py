@@ -260,7 +260,7 @@ class DCGAN(AdversarialFiles):
         Parameters
         ----------
         n_samples : int, default=1
-            Number of images; ignored where `z` is given.
+            Number of images; where `z` is given, that of its rows, or left out.
         z : array-like of shape (n_samples, latent_dim), default=None
             Latents; None draws them.
         random_state : int, RandomState instance or None, default=None
@@ -274,7 +274,7 @@ class DCGAN(AdversarialFiles):
         Raises
         ------
         ValueError
-            When latents have another shape, or are not finite.
+            When latents have another shape or number, or are not finite.
         """
         rows = super().sample(n_samples, z=z, random_state=random_state)
         return rows.reshape(len(rows), *self.image_shape_)

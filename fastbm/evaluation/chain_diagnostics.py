@@ -170,7 +170,10 @@ def to_arviz(draws):
 
 def check_draws(draws) -> np.ndarray:
     """Return draws as float64 of shape (n_chains, n_draws); ValueError when they are not such."""
-    values = np.atleast_2d(np.asarray(draws, np.float64))
+    try:
+        values = np.atleast_2d(np.asarray(draws, np.float64))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"draws must be numbers of shape (n_chains, n_draws), got {draws!r}") from error
     if values.ndim != 2 or values.shape[0] == 0 or values.shape[1] < FEWEST_DRAWS or not np.isfinite(values).all():
         raise ValueError(
             f"draws must be finite numbers of shape (n_chains, n_draws), at least {FEWEST_DRAWS} a chain; "

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastbm.device import home_of, namespace, using
-from fastbm.evaluation.given import check_shape, has_chains, seed_of
+from fastbm.evaluation.given import check_shape, has_chains, machine_of, seed_of
 from fastbm.machines import dbm
 from fastbm.machines.dbm import DBM
 from fastbm.machines.rbm import RBM
@@ -31,7 +31,7 @@ def is_deep(given) -> bool:
     """Whether this is a deep machine: its parameters, or an estimator of one without labels."""
     if hasattr(given, "classes_"):
         return False
-    return isinstance(given._machine() if hasattr(given, "_machine") else given, DBM)
+    return isinstance(machine_of(given), DBM)
 
 
 def folded(given, X=None, init=None, random_state=None) -> tuple[Folded, Any, Any]:

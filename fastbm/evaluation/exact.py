@@ -26,13 +26,13 @@ STATES_AT_ONCE = 512
 @singledispatch
 def exact_log_partition(machine) -> float:
     """Return log Z in float64, exact but for rounding; ValueError when the machine is too large to be enumerated."""
-    raise unsupported(machine, "the exact log partition")
+    raise unsupported(machine, "log_partition")
 
 
 @singledispatch
 def n_enumerated(machine) -> int:
     """Return the number of units whose states `exact_log_partition` would enumerate."""
-    raise unsupported(machine, "the exact log partition")
+    raise unsupported(machine, "log_partition")
 
 
 @n_enumerated.register

@@ -10,21 +10,49 @@ import numpy as np
 
 from fastbm.device import namespace
 
+TAKEN = {
+    "log_partition": (
+        "BernoulliRBM, GaussianRBM, RBMClassifier, BoltzmannMachine, DeepBoltzmannMachine or DeepBoltzmannClassifier"
+    ),
+    "log_likelihood": "BernoulliRBM, GaussianRBM, RBMClassifier or BoltzmannMachine",
+    "pseudo_log_likelihood": "BernoulliRBM, GaussianRBM or BoltzmannMachine",
+    "free_energy_gap": "BernoulliRBM, GaussianRBM or BoltzmannMachine",
+    "trace": "BernoulliRBM, GaussianRBM or DeepBoltzmannMachine",
+}
+"""What each function takes, by the names of the estimators."""
+
 
 def machine_of(given) -> Any:
     """Return the parameters, a NamedTuple of ``fastbm.machines``: an estimator's ``_machine()``, or what was given itself."""
-    if hasattr(given, "classes_"):
-        raise TypeError(
-            f"of machines with label units evaluation knows log_partition and log_likelihood alone, got {type(given).__name__}"
-        )
-    return given._machine() if hasattr(given, "_machine") else given
+    return given._machine() if hasattr(given, "_machine") and not isinstance(given, type) else given
 
 
-def unsupported(machine, what: str) -> TypeError:
-    """Return the error for a machine of a kind that has not been taught this."""
-    return TypeError(
-        f"{what} needs a fitted estimator or the parameters of a machine that has it, got {type(machine).__name__}"
-    )
+def taught(function, given, what: str) -> Any:
+    """Return the parameters; TypeError unless `function`, by which kinds of machine join `what`, has been taught their kind.
+
+    An estimator with labels is not the machine without them.
+    """
+    machine = machine_of(given)
+    if hasattr(given, "classes_") or function.dispatch(type(machine)) is function.dispatch(object):
+        raise unsupported(given, what)
+    return machine
+
+
+def _name(given) -> str:
+    return f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+
+
+def unsupported(given, what: str) -> TypeError:
+    """Return the error of a function of evaluation for what it does not take."""
+    bound = what == "log_likelihood" and hasattr(given, "log_likelihood_bound")
+    hint = "; p(v) of a deep machine has a bound alone, see its method log_likelihood_bound" if bound else ""
+    return TypeError(f"{what} takes a fitted {TAKEN[what]}, or the parameters of such a machine, got {_name(given)}{hint}")
+
+
+def check_adversarial(model) -> None:
+    """Raise TypeError unless this is an adversarial network."""
+    if isinstance(model, type) or not hasattr(model, "sample_latent"):
+        raise TypeError(f"model must be a fitted GAN, DCGAN or BiGAN, got {_name(model)}")
 
 
 def seed_of(random_state) -> int:

@@ -70,8 +70,8 @@ def _(machine: Boltzmann) -> float:
 @annealed.register
 def _(machine: Boltzmann, rows=None) -> Any:
     raise ValueError(
-        f"log Z of a general machine is known only by enumeration, method='exact', of at most {MOST_UNITS} units, those of the "
-        f"largest block left out; of this machine these are {n_enumerated(machine)}, and it cannot be annealed"
+        f"a general machine is neither annealed nor traced; its log Z is known only by enumeration, method='exact', of at most "
+        f"{MOST_UNITS} units, those of the largest block left out; of this machine these are {n_enumerated(machine)}"
     )
 
 

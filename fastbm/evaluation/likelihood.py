@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from fastbm.device import home_of, namespace, to_device, using
-from fastbm.evaluation.deep import is_deep
 from fastbm.evaluation.gaussian_pseudo_likelihood import gaussian_pseudo_likelihood
-from fastbm.evaluation.given import log_scales, machine_of, unsupported
+from fastbm.evaluation.given import log_scales, machine_of, taught, unsupported
 from fastbm.evaluation.partition import LogPartition, log_partition
 from fastbm.evaluation.pseudo_likelihood import pseudo_likelihood
 from fastbm.machines import gaussian_rbm, rbm
@@ -23,7 +22,7 @@ ROWS_AT_A_TIME = 4096
 @singledispatch
 def free_energies(machine, X) -> Any:
     """Return -log p*(v) of each row, in float64: what a kind of machine registers to have likelihoods."""
-    raise unsupported(machine, "a log-likelihood")
+    raise unsupported(machine, "log_likelihood")
 
 
 @free_energies.register
@@ -50,7 +49,7 @@ def _in_parts(free_energy, machine, X):
 @singledispatch
 def pseudo_log_likelihoods(machine, X) -> Any:
     """Return Σ_i log p(v_i | all other v) of each row: what a kind of machine registers to have pseudo-likelihoods."""
-    raise unsupported(machine, "a pseudo-log-likelihood")
+    raise unsupported(machine, "pseudo_log_likelihood")
 
 
 pseudo_log_likelihoods.register(RBM, pseudo_likelihood)
@@ -80,15 +79,15 @@ def log_likelihood(machine, X, log_z=None):
     Raises
     ------
     ValueError
-        When `X` does not have the shape of the machine's rows.
+        When `X` does not have the shape of the machine's rows, or holds NaN or infinity.
+    TypeError
+        When the machine is of a kind that has none.
     """
-    if hasattr(machine, "_machine_of_class"):
-        log_z = log_partition(machine) if log_z is None else log_z
-        return -machine.free_energy(X) - float(log_z.log_z if isinstance(log_z, LogPartition) else log_z)
-    scales, (machine, X) = log_scales(machine), _take(machine, X, "X")
+    if hasattr(machine, "_machine_of_class") and isinstance(machine_of(machine), RBM):
+        return -machine.free_energy(X) - _number(log_partition(machine) if log_z is None else log_z)
+    machine, X, scales = _take(machine, X, "X", free_energies, "log_likelihood")
     with using(home_of(X)):
-        log_z = log_partition(machine) if log_z is None else log_z
-        return -free_energies(machine, X) - (float(log_z.log_z if isinstance(log_z, LogPartition) else log_z) + scales)
+        return -free_energies(machine, X) - (_number(log_partition(machine) if log_z is None else log_z) + scales)
 
 
 def pseudo_log_likelihood(machine, X):
@@ -107,13 +106,15 @@ def pseudo_log_likelihood(machine, X):
     Raises
     ------
     ValueError
-        When `X` does not have the shape of the machine's rows.
+        When `X` does not have the shape of the machine's rows, or holds NaN or infinity.
+    TypeError
+        When the machine is of a kind that has none.
 
     References
     ----------
     .. [1] Besag, "Statistical analysis of non-lattice data", The Statistician 24, 1975.
     """
-    scales, (machine, X) = log_scales(machine), _take(machine, X, "X")
+    machine, X, scales = _take(machine, X, "X", pseudo_log_likelihoods, "pseudo_log_likelihood")
     with using(home_of(X)):
         return pseudo_log_likelihoods(machine, X) - scales
 
@@ -140,7 +141,9 @@ def free_energy_gap(machine, train, valid) -> float:
     Raises
     ------
     ValueError
-        When rows do not have the shape of the machine's.
+        When rows do not have the shape of the machine's, or hold NaN or infinity.
+    TypeError
+        When the machine is of a kind that has no free energy of rows.
 
     References
     ----------
@@ -148,22 +151,37 @@ def free_energy_gap(machine, train, valid) -> float:
     """
     means = []
     for rows, name in ((valid, "valid"), (train, "train")):
-        there, X = _take(machine, rows, name)
+        there, X, _ = _take(machine, rows, name, free_energies, "free_energy_gap")
         with using(home_of(X)):
             means.append(float(free_energies(there, X).mean()))
     return means[0] - means[1]
 
 
-def _take(given, X, name: str):
-    """Return the parameters, where the rows live, and the rows as the machine knows them: an array or a sparse matrix."""
-    if is_deep(given):
-        raise TypeError("p(v) of a deep Boltzmann machine has a bound alone: use log_likelihood_bound of its estimator")
-    machine = machine_of(given)
-    if not hasattr(X, "toarray") and not hasattr(X, "get"):
-        X = np.asarray(X, np.float64)
+def _number(log_z) -> float:
+    """Return log Z as a number."""
+    try:
+        return float(log_z.log_z if isinstance(log_z, LogPartition) else log_z)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"log_z must be a number, or what log_partition returns, got {log_z!r}") from error
+
+
+def _take(given, X, name: str, function, what: str):
+    """Return the parameters, where the rows live; the rows as the machine knows them, an array or sparse; Σ log scales.
+
+    `function` is that by which kinds of machine join `what`.
+    """
+    machine = taught(function, given, what)
     n_visible = machine[1].shape[0]
+    if not hasattr(X, "toarray") and not hasattr(X, "get"):
+        try:
+            X = np.asarray(X, np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} must be numbers of shape (n_samples, {n_visible}), got {X!r}") from error
     if X.ndim != 2 or X.shape[0] == 0 or X.shape[1] != n_visible:
         raise ValueError(f"{name} must have shape (n_samples, {n_visible}), got {X.shape}")
+    numbers = X.data if hasattr(X, "toarray") else X
+    if not bool(namespace(numbers).isfinite(numbers).all()):
+        raise ValueError(f"{name} must hold finite numbers, got NaN or infinity")
     with using(home_of(X)):
         X = given._scaled(X) if hasattr(given, "_scaled") else X
-    return type(machine)(*(to_device(array, home_of(X)) for array in machine)), X
+    return type(machine)(*(to_device(array, home_of(X)) for array in machine)), X, log_scales(given)

@@ -15,7 +15,7 @@ from fastbm.evaluation import annealing, beta_schedule, bridge
 from fastbm.evaluation.bridge import Estimate
 from fastbm.evaluation.deep import folded, is_deep
 from fastbm.evaluation.exact import exact_log_partition, n_enumerated
-from fastbm.evaluation.given import check_count, has_chains, machine_of, rows_of, scaled, seed_of
+from fastbm.evaluation.given import check_count, has_chains, machine_of, rows_of, scaled, seed_of, taught
 from fastbm.evaluation.paths import annealed
 
 METHODS = ("auto", "exact", "ais")
@@ -132,6 +132,8 @@ def log_partition(
     ------
     ValueError
         When an argument is not valid, or a machine too large for "exact".
+    TypeError
+        When the machine is none that has a log Z here.
 
     Warns
     -----
@@ -165,7 +167,7 @@ def log_partition(
     if is_deep(machine):
         random_state = seed_of(random_state)
         machine, X, init = folded(machine, X, init, random_state)
-    given, machine = machine, machine_of(machine)
+    given, machine = machine, taught(n_enumerated, machine, "log_partition")
     exactly = method == "exact" or (method == "auto" and n_enumerated(machine) <= MOST_UNITS_OF_AUTO)
     if exactly:
         with using(home_of(machine[0])):
@@ -184,6 +186,7 @@ def log_partition(
 
 def _over_classes(machine, **how) -> LogPartition:
     """Return log Z = log Σ_y exp(d_y + log Z_y) of a machine with labels; Z_y is that of the machine given class y."""
+    machine_of(machine)  # raises where it is not fitted
     found, biases, seed = [], np.asarray(to_host(machine.intercept_class_), np.float64), how.pop("random_state")
     for number in range(len(biases)):
         of_class = int.from_bytes(

@@ -78,7 +78,7 @@ class Path(Protocol):
 @singledispatch
 def annealed(machine, rows=None) -> Path:
     """Return the path of a machine; its base is fitted to visible rows, or where there are none, taken from the machine."""
-    raise unsupported(machine, "annealing")
+    raise unsupported(machine, "log_partition")
 
 
 @annealed.register

@@ -11,7 +11,7 @@ from fastbm import chain
 from fastbm.chain import Purpose
 from fastbm.device import home_of, to_host, using
 from fastbm.evaluation.deep import folded, is_deep
-from fastbm.evaluation.given import check_count, log_scales, machine_of, rows_of, seed_of, unscaled
+from fastbm.evaluation.given import check_count, log_scales, rows_of, seed_of, taught, unscaled
 from fastbm.evaluation.paths import annealed
 
 OBSERVABLES = ("energy", "free_energy")
@@ -63,6 +63,8 @@ def trace(
     ------
     ValueError
         When an argument is not valid.
+    TypeError
+        When the machine is of a kind that is not traced.
 
     Examples
     --------
@@ -80,7 +82,7 @@ def trace(
     thin, seed = check_count(thin, "thin", 1), seed_of(random_state)
     if is_deep(machine):
         machine, _, init = folded(machine, None, init, seed)
-    given, machine = machine, machine_of(machine)
+    given, machine = machine, taught(annealed, machine, "trace")
     if not callable(observable) and observable not in OBSERVABLES:
         raise ValueError(f"observable must be a function of rows or one of {', '.join(OBSERVABLES)}, got {observable!r}")
     with using(home_of(machine[0])):
