@@ -7,9 +7,10 @@ import pickle
 import numpy as np
 import pytest
 import scipy.sparse
+from sklearn.pipeline import make_pipeline
 
 import fastbm
-from fastbm import BernoulliRBM, BoltzmannMachine, datasets
+from fastbm import BernoulliRBM, BoltzmannMachine, DeepBeliefNetwork, DeepBoltzmannMachine, StackedRBM, datasets
 
 X = (np.random.default_rng(0).random((30, 6)) < 0.5).astype(float)
 SPOILT = X.copy()
@@ -234,6 +235,21 @@ def test_values_outside_the_unit_interval_are_taken_with_one_warning():
         BernoulliRBM(2, n_iter=3, learning_rate=1e-3).fit(6 * X - 3)
     assert len(caught) == 1
     assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        StackedRBM((3, 2), n_iter=1),
+        DeepBeliefNetwork((3, 2), n_iter=1, up_down_n_iter=1),
+        DeepBoltzmannMachine((3, 2), n_iter=1, pretraining_n_iter=1),
+        make_pipeline(DeepBoltzmannMachine((3, 2), n_iter=1)),
+    ],
+)
+def test_warnings_of_greedy_training_and_of_pipelines_name_the_line_that_called(estimator):
+    with pytest.warns(UserWarning, match="X has values between -3 and 3") as caught:
+        estimator.fit(6 * X - 3)
+    assert [each.filename for each in caught] == [__file__]
 
 
 def test_warm_start_with_other_names():

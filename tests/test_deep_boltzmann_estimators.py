@@ -9,6 +9,7 @@ import naive
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
+from sklearn import config_context
 from sklearn.base import clone
 
 from fastbm import BernoulliRBM, DeepBoltzmannClassifier, DeepBoltzmannMachine, RBMClassifier, datasets, evaluation
@@ -290,7 +291,7 @@ class TestMeanField:
             np.testing.assert_array_equal(each.transform(X[7:8]), parts[-1][7:8])
             assert each.transform(X.astype(np.float32)).dtype == np.float32
             for wrong in (0, len(widths) + 1, "some", True):
-                with pytest.raises(ValueError, match="layers must be 'top', 'all' or the number of a hidden layer"):
+                with pytest.raises(ValueError, match="layers must be 'top', 'all' or the number of a layer, 1 to"):
                     each.transform(X, layers=wrong)
 
     def test_down_and_up(self, machine, digits64):
@@ -308,7 +309,15 @@ class TestMeanField:
         pandas = pytest.importorskip("pandas")
         frame = pandas.DataFrame(digits64[0][:, :4], columns=list("abcd"))
         machine = DeepBoltzmannMachine((3, 2), **SETTINGS).fit(frame).set_output(transform="pandas")
-        assert list(machine.transform(frame).columns) == ["deepboltzmannmachine0", "deepboltzmannmachine1"]
+        top, lower = [f"deepboltzmannmachine{i}" for i in range(2)], [f"deepboltzmannmachine_1_{i}" for i in range(3)]
+        for layers, names in (("top", top), (2, top), (1, lower), ("all", lower + top)):
+            found = machine.transform(frame[::2], layers=layers)
+            assert list(found.columns) == names
+            assert list(found.index) == list(frame.index[::2])
+        assert list(machine.fit_transform(frame).columns) == top
+        with config_context(transform_output="pandas"):
+            assert isinstance(machine.set_output(transform="default").transform(frame, 1), np.ndarray)
+            assert list(DeepBoltzmannMachine((3, 2), **SETTINGS).fit(frame).transform(frame, 1).columns) == lower
 
 
 # ------------------------------------------------------------------------------------------------------------- sampling
@@ -464,6 +473,20 @@ class TestPerceptrons:
             assert model.predict_proba(X[:3]).shape == (3, 2)
         numbers = machine.fine_tune(X, X[:, :2], task="regression", max_iter=3, random_state=0)
         assert numbers.predict(X[:3]).shape == (3, 2)
+
+    @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+    def test_names_of_features(self, machine, digits64):
+        pandas = pytest.importorskip("pandas")
+        frame = pandas.DataFrame(digits64[0][:, :4], columns=list("abcd"))
+        for sizes, more in (((3, 2, 2), ["_2_0", "_2_1"]), ((3, 2), ["0", "1"]), (3, [])):
+            features = MeanFieldFeatures(DeepBoltzmannMachine(sizes, **SETTINGS).fit(frame))
+            names = [*"abcd", *(f"deepboltzmannmachine{each}" for each in more)]
+            assert list(features.get_feature_names_out()) == names
+            assert list(features.set_output(transform="pandas").transform(frame).columns) == names
+            with pytest.raises(ValueError, match="input_features is not equal to feature_names_in_"):
+                features.get_feature_names_out(list("dcba"))
+        model = machine.fine_tune(*digits64, task="classification", max_iter=1)
+        assert len(model[:-1].get_feature_names_out()) == 64 + 10
 
     def test_what_the_machine_decides(self, machine, digits64):
         with pytest.raises(ValueError, match="activation is decided by the machine"):

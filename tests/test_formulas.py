@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import array_api_strict
 import numpy as np
 import pytest
 
 from fastbm import BernoulliRBM
 from fastbm.device import namespace
-from fastbm.machines import dbm, gaussian_rbm, labels, rbm
-from fastbm.machines.dbm import DBM
+from fastbm.machines import dbm, dbm_labels, gaussian_rbm, labels, rbm
+from fastbm.machines.dbm import DBM, RoundedDBM
 from fastbm.machines.gaussian_rbm import GaussianRBM
 from fastbm.machines.rbm import RBM
 from fastbm.nn.losses import logistic_loss
@@ -143,6 +145,29 @@ def test_a_deep_machine(xp, arrays):
     for formula in (dbm.energy, dbm.variational_bound):
         found = formula(there, v_there, got.means)
         np.testing.assert_allclose(back(found), formula(machine, v, expected.means), rtol=1e-12)
+
+
+@pytest.mark.parametrize("sizes", [(5, 3, 2), (5, 3, 4, 2)])
+def test_a_deep_machine_with_labels(xp, arrays, sizes):
+    """Mean field given each class, and given the labels of the rows, in float64; (5, 3, 2) has one hidden layer."""
+    rng, v, numbers = np.random.default_rng(0), arrays["v"], np.array([1, 0, 0, 1, 1, 0, 1])
+    joint = DBM(*(tuple(rng.normal(size=size) for size in some) for some in (pairwise(sizes), sizes)))
+    results = []
+    for module in (np, xp):
+        exact = RoundedDBM(dbm.moved(joint, module.asarray), (), (), (), (), None, {})
+        rows, how = module.asarray(v), {"tolerance": 1e-9, "max_updates": 1000, "damping": 0.5}
+        found = [dbm_labels.clamped_mean_field(exact, rows, numbers, **how), *dbm_labels.mean_fields(exact, rows, **how)]
+        results.append(found)
+        assert all(namespace(of_layer) is module for each in found for of_layer in each.means)
+        for given, each in enumerate(found[1:]):
+            for of_labels, of_class in zip(found[0].means, each.means, strict=False):
+                some = numbers == given
+                np.testing.assert_allclose(back(of_labels)[some], back(of_class)[some], rtol=1e-12)
+    for expected, got in zip(*results, strict=True):
+        np.testing.assert_array_equal(back(got.n_updates), expected.n_updates)
+        for one, two in zip((*got.means, got.change), (*expected.means, expected.change), strict=True):
+            np.testing.assert_allclose(back(one), two, rtol=1e-12, atol=1e-15)
+    np.testing.assert_array_equal(back(results[1][0].means[-1]), np.eye(2)[numbers])
 
 
 def test_energies_of_gaussian_units(xp, arrays):

@@ -244,12 +244,15 @@ class TestErrors:
             StackedRBM(3).partial_fit([grey[0]], sample_weight=np.ones(200))
 
     def test_of_passes(self, grey, stack):
-        with pytest.raises(ValueError, match="n_layers must be at most 2.* got 3"):
-            stack.transform(grey[0], n_layers=3)
-        with pytest.raises(ValueError, match="n_layers must be an integer of at least 0"):
-            stack.inverse_transform(np.ones((1, 7)), n_layers=1.0)
+        with pytest.raises(ValueError, match="layers must be 'top', 'all' or the number of a layer, 0 to 2, got 3"):
+            stack.transform(grey[0], layers=3)
+        for wrong in (1.0, "all", True, -1):
+            with pytest.raises(ValueError, match="layers must be 'top' or the number of a layer, 0 to 2, got"):
+                stack.inverse_transform(np.ones((1, 7)), layers=wrong)
+            with pytest.raises(ValueError, match="layers must be 'top' or the number of a layer, 0 to 2, got"):
+                stack.reconstruct(grey[0], layers=wrong)
         with pytest.raises(ValueError, match="H has 7 columns, but there are 12 units above 1 layers"):
-            stack.inverse_transform(np.ones((1, 7)), n_layers=1)
+            stack.inverse_transform(np.ones((1, 7)), layers=1)
         broken = pickle.loads(pickle.dumps(stack))
         broken.rbms_[1] = BernoulliRBM(7, n_iter=0).fit(np.eye(5))
         with pytest.raises(ValueError, match=r"rbms_\[1\] has 5 visible units, but there are 12 units below"):
@@ -273,6 +276,8 @@ class TestPasses:
             np.testing.assert_allclose(stack.transform(X, n), up[n], rtol=1e-6)
             np.testing.assert_allclose(stack.inverse_transform(down[2 - n], n), down[2], rtol=1e-6)
         np.testing.assert_array_equal(stack.transform(X), stack.transform(X, 2))
+        both = np.concatenate([stack.transform(X, n) for n in (1, 2)], axis=1)
+        np.testing.assert_array_equal(stack.transform(X, "all"), both)
         np.testing.assert_allclose(stack.reconstruct(X), down[2], rtol=1e-6)
         np.testing.assert_array_equal(stack.reconstruct(X, 1), stack.rbms_[0].reconstruct(X))
 
@@ -287,7 +292,13 @@ class TestPasses:
         X = pandas.DataFrame(grey[0], columns=[f"pixel {i}" for i in range(64)])
         stack = StackedRBM((5, 4), **SETTINGS).fit(X).set_output(transform="pandas")
         assert stack.feature_names_in_[63] == "pixel 63"
-        assert list(stack.transform(X).columns) == [f"stackedrbm{i}" for i in range(4)]
+        top, lower = [f"stackedrbm{i}" for i in range(4)], [f"stackedrbm_1_{i}" for i in range(5)]
+        for layers, names in (("top", top), (2, top), (1, lower), ("all", lower + top), (0, list(X.columns))):
+            frame = stack.transform(X[::2], layers=layers)
+            assert list(frame.columns) == names
+            assert list(frame.index) == list(X.index[::2])
+        assert list(stack.fit_transform(X).columns) == top
+        assert isinstance(stack.reconstruct(X, 1), np.ndarray)
         stack.fit(grey[0])
         assert not hasattr(stack, "feature_names_in_")
 

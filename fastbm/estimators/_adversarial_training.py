@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 import time
-import warnings
 from copy import copy
 from numbers import Integral, Real
 from typing import Any
@@ -271,7 +270,7 @@ class Training:
         if max(-low, high) > LARGEST:
             raise ValueError(f"X has values between {low:g} and {high:g}, of which float32 cannot hold some; scale X")
         if not self.warned and (words := estimator._outside(low, high, rows.dtype)):
-            warnings.warn(f"X has values between {low:g} and {high:g}; {words}", UserWarning, stacklevel=6)
+            _validation.warn(f"X has values between {low:g} and {high:g}; {words}")
             self.warned = True
         return estimator._shown(rows)
 

@@ -82,7 +82,7 @@ class BoltzmannTraining(FittedBoltzmann):
                     done = (iteration + fraction) / n_iter
                     rule = self._rule(done, hold=done < held)
                     state, outside = self._update(state, rows, weights, fitted["seed"], rule)
-                    warned = warned or self._warn(outside, 6)
+                    warned = warned or self._warn(outside)
                     bar.update()
                 if monitor.after_pass(state, rule.learning_rate, rule.n_steps):
                     break
@@ -96,7 +96,7 @@ class BoltzmannTraining(FittedBoltzmann):
             state = self._begin(data, fitted)
             for rows, *_, weights, _ in data.minibatches(sys.maxsize):
                 state, outside = self._update(state, rows, weights, fitted["seed"], self._rule(0.0))
-                warned = warned or self._warn(outside, 5)
+                warned = warned or self._warn(outside)
             return self._set_fitted(state, **fitted)
 
     def _take(self, X, sample_weight=None, *, fresh) -> tuple[Any, dict[str, Any]]:
@@ -190,13 +190,13 @@ class BoltzmannTraining(FittedBoltzmann):
         keys = {"key": chain.stream_key(seed, Purpose.TRAINING), "clamped_key": chain.stream_key(seed, Purpose.CLAMPED)}
         return moments.step(state, v, rule, weights=weights, **keys), outside
 
-    def _warn(self, outside, stacklevel) -> bool:
+    def _warn(self, outside) -> bool:
         """Warn when values of a minibatch are none of binary units, or of spins; return whether that was said."""
         if outside is None:
             return False
         if self.spin:
-            return _validation.warn_of_spins(*outside, stacklevel=stacklevel)
-        return _validation.warn_outside_unit_interval(*outside, stacklevel=stacklevel)
+            return _validation.warn_of_spins(*outside)
+        return _validation.warn_outside_unit_interval(*outside)
 
     def _snapshot(self, state, fitted):
         """Return an estimator as if training ended now; training goes on to change its arrays."""

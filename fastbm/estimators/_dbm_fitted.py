@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastbm import kernels
 from fastbm.device import adopt, home_of, namespace, resolve, to_device, using
-from fastbm.estimators import _validation
+from fastbm.estimators import _layers, _validation
 from fastbm.estimators._dbm_parameters import DBMParameters
 from fastbm.estimators._training import LARGEST_FLOAT
 from fastbm.evaluation import log_partition
@@ -29,8 +29,11 @@ _last_rounded: WeakKeyDictionary[BaseEstimator, tuple[DBM, RoundedDBM]] = WeakKe
 """The rounding of each estimator when it was last used, and what was rounded."""
 
 
-class FittedDBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBMParameters):
-    """Fitted attributes, which may have been set by hand; public ones are documented by the estimator."""
+class FittedDBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBMParameters, auto_wrap_output_keys=None):
+    """Fitted attributes, which may have been set by hand; public ones are documented by the estimator.
+
+    `transform` names its columns itself, since it may give other layers than the top one.
+    """
 
     coefs_: list
     intercepts_: list
@@ -199,21 +202,13 @@ class FittedDBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DBMParameters
             When an argument is not valid.
         """
         rows = self._check_rows(X)
-        chosen = self._layer_numbers(layers)
+        chosen = _layers.numbers(layers, self.n_layers_)
 
         def of(means, part):
             parts = [means[number - 1] for number in chosen]
             return (parts[0] if len(parts) == 1 else namespace(rows).concatenate(parts, axis=1)).astype(rows.dtype, copy=False)
 
-        return self._all(rows, of)
-
-    def _layer_numbers(self, layers) -> list[int]:
-        n_layers = self.n_layers_
-        if isinstance(layers, str) and layers in ("top", "all"):
-            return [n_layers] if layers == "top" else list(range(1, n_layers + 1))
-        if isinstance(layers, Integral) and not isinstance(layers, bool) and 1 <= int(layers) <= n_layers:
-            return [int(layers)]
-        raise ValueError(f"layers must be 'top', 'all' or the number of a hidden layer, 1 to {n_layers}, got {layers!r}")
+        return _layers.framed(self, self._all(rows, of), X, chosen)
 
     def reconstruct(self, X):
         """Return the means of the visible units given those that mean field finds for the lowest hidden layer.

@@ -19,6 +19,7 @@ from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import check_is_fitted
 
 from fastbm.device import adopt, home_of, to_host
+from fastbm.estimators import _layers
 from fastbm.estimators._dbm_fitted import FittedDBM
 from fastbm.estimators._perceptrons import are_labels, begun
 
@@ -68,6 +69,22 @@ class MeanFieldFeatures(TransformerMixin, BaseEstimator):
         means = to_host(self.machine._all(rows, lambda means, part: means[1]))
         rows = rows.toarray() if sparse.issparse(rows) else to_host(rows)
         return np.concatenate([rows, means.astype(rows.dtype, copy=False)], axis=1)
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the columns: those of the rows, then those of the units of the second hidden layer.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Names of the rows' columns; they must be those that the machine was fitted with, if it knows any.
+
+        Returns
+        -------
+        names : ndarray of str objects
+        """
+        check_is_fitted(self)
+        chosen = [0] if self.machine.n_layers_ == 1 else [0, 2]
+        return np.asarray(_layers.names(self.machine, chosen, input_features), dtype=object)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self.machine, "coefs_")

@@ -76,7 +76,7 @@ class DBMTraining(DBMSampling):
             for rows, numbers, weights, _ in data.minibatches(sys.maxsize):
                 state, grey, info = self._update(state, data, rows, numbers, weights, key, *self._settings(0.0))
                 report.add(info.positive)
-                warned = warned or _training_data.warn_outside(data, rows, grey, 5)
+                warned = warned or _training_data.warn_outside(data, rows, grey)
             dbm.check(state.exact)
             fitted["report"] = report.values()
             return self._set_fitted(state, **fitted)
@@ -94,7 +94,7 @@ class DBMTraining(DBMSampling):
                     settings = self._settings((iteration + fraction) / n_iter)
                     state, grey, info = self._update(state, data, rows, numbers, weights, key, *settings)
                     report.add(info.positive)
-                    warned = warned or _training_data.warn_outside(data, rows, grey, 6)
+                    warned = warned or _training_data.warn_outside(data, rows, grey)
                     bar.update()
                 dbm.check(state.exact)
                 fitted["n_iter"] += 1

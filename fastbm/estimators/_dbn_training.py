@@ -75,7 +75,7 @@ class DBNTraining(DBNSampling):
             warned = False
             for rows, numbers, weights, _ in data.minibatches(sys.maxsize):
                 state, grey = self._update(state, data, rows, numbers, weights, keys, *self._settings(0.0))
-                warned = warned or _training_data.warn_outside(data, rows, grey, 5)
+                warned = warned or _training_data.warn_outside(data, rows, grey)
             up_down.check(state)
             return self._set_fitted(state, fitted)
 
@@ -92,7 +92,7 @@ class DBNTraining(DBNSampling):
                 for rows, numbers, weights, fraction in data.minibatches(size):
                     settings = self._settings((iteration + fraction) / n_iter)
                     state, grey = self._update(state, data, rows, numbers, weights, keys, *settings)
-                    warned = warned or _training_data.warn_outside(data, rows, grey, 6)
+                    warned = warned or _training_data.warn_outside(data, rows, grey)
                     bar.update()
                 up_down.check(state)
                 fitted["n_iter"] += 1

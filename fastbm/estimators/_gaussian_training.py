@@ -96,7 +96,7 @@ class GaussianTraining(RBMFiles):
         )  # fmt: skip
         return state, True
 
-    def _warn(self, data, rows, grey, stacklevel) -> bool:
+    def _warn(self, data, rows, grey) -> bool:
         """Warn of nothing: any number may be one of data."""
         return True
 

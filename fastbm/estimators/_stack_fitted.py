@@ -9,15 +9,18 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from fastbm.device import adopt, home_of, using
-from fastbm.estimators import _validation
+from fastbm.device import adopt, home_of, namespace, using
+from fastbm.estimators import _layers, _validation
 from fastbm.estimators.rbm import BernoulliRBM
 from fastbm.machines import rbm
 from fastbm.units import bernoulli
 
 
-class FittedStack(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Fitted attributes, all but `rbms_` and those of the features worked out from the layers; and passes through them."""
+class FittedStack(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+    """Fitted attributes, all but `rbms_` and those of the features worked out from the layers; and passes through them.
+
+    `transform` names its columns itself, since it may give other layers than the top one.
+    """
 
     rbms_: list[BernoulliRBM]
     n_features_in_: int
@@ -66,67 +69,93 @@ class FittedStack(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     # ---------------------------------------------------------------------------------------------------------- passes
 
-    def transform(self, X, n_layers=None):
+    def transform(self, X, layers="top"):
         """Return the means of a layer's units: those of each layer are its probabilities given the means below.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        n_layers : int, default=None
-            Layers to go up; all when None, and 0 gives the rows themselves.
+        layers : "top", "all" or int, default="top"
+            Which layers: the top one; all, side by side, the lowest first; or that of a number, 1 being the lowest, 0 the rows.
 
         Returns
         -------
         H : ndarray of shape (n_samples, n_units)
-            As many columns as the last of these layers has units.
-        """
-        layers = self._fitted_layers(n_layers)
-        rows = _validation.check_rows(self, X, reset=False)
-        if not layers and hasattr(rows, "toarray"):
-            return rows.toarray()
-        with using(home_of(rows)):
-            for layer in layers:
-                rows = bernoulli.mean(rbm.hidden_logits(layer._machine_on(home_of(rows)), rows))
-            return rows
 
-    def inverse_transform(self, H, n_layers=None):
+        Raises
+        ------
+        ValueError
+            When an argument is not valid.
+        """
+        machines = self._fitted_layers()
+        chosen = _layers.numbers(layers, self.n_layers_, lowest=0)
+        return _layers.framed(self, self._up(X, machines[: chosen[-1]], chosen), X, chosen)
+
+    def _up(self, X, machines: list[BernoulliRBM], chosen: list[int]) -> Any:
+        """Return the means of the chosen layers, side by side, after a pass through these machines."""
+        rows = _validation.check_rows(self, X, reset=False)
+        if not machines:
+            return rows.toarray() if hasattr(rows, "toarray") else rows
+        with using(home_of(rows)):
+            found = []
+            for number, layer in enumerate(machines, 1):
+                rows = bernoulli.mean(rbm.hidden_logits(layer._machine_on(home_of(rows)), rows))
+                if number in chosen:
+                    found.append(rows)
+            return found[0] if len(found) == 1 else namespace(rows).concatenate(found, axis=1)
+
+    def inverse_transform(self, H, layers="top"):
         """Return the means of the visible units: those of each layer are its probabilities given the means above.
 
         Parameters
         ----------
         H : array-like of shape (n_samples, n_units)
-            States or means of the units that `transform` ends at.
-        n_layers : int, default=None
-            Layers to go down; all when None.
+            States or means of the units of a layer, as from `transform`.
+        layers : "top" or int, default="top"
+            Which layer: the top one, or that of a number, 1 being the lowest.
 
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
+
+        Raises
+        ------
+        ValueError
+            When an argument is not valid.
         """
-        layers = self._fitted_layers(n_layers)
-        rows = self._check_means(adopt(H), layers)
+        machines = self._fitted_layers()
+        return self._down(adopt(H), machines[: _layers.number(layers, self.n_layers_, lowest=0)])
+
+    def _down(self, H, machines: list[BernoulliRBM]) -> Any:
+        rows = self._check_means(H, machines)
         with using(home_of(rows)):
-            for layer in reversed(layers):
+            for layer in reversed(machines):
                 rows = bernoulli.mean(rbm.visible_logits(layer._machine_on(home_of(rows)), rows))
             return rows
 
-    def reconstruct(self, X, n_layers=None):
+    def reconstruct(self, X, layers="top"):
         """Return the means of the visible units given the means of a layer: up and down, nothing drawn.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        n_layers : int, default=None
-            Layers to go up, and down again; all when None.
+        layers : "top" or int, default="top"
+            Which layer: the top one, or that of a number, 1 being the lowest.
 
         Returns
         -------
         X_reconstructed : ndarray of shape (n_samples, n_features)
-        """
-        return self.inverse_transform(self.transform(X, n_layers), n_layers)
 
-    def _fitted_layers(self, n_layers=None) -> list[BernoulliRBM]:
-        """Return the first `n_layers` layers; ValueError when there are fewer, or they do not fit on one another."""
+        Raises
+        ------
+        ValueError
+            When an argument is not valid.
+        """
+        machines, number = self._fitted_layers(), _layers.number(layers, self.n_layers_, lowest=0)
+        return self._down(self._up(X, machines[:number], [number]), machines[:number])
+
+    def _fitted_layers(self) -> list[BernoulliRBM]:
+        """Return the machines of all layers; ValueError when they do not fit on one another."""
         check_is_fitted(self)
         n_below = self.n_features_in_
         for number, layer in enumerate(self.rbms_):
@@ -134,10 +163,7 @@ class FittedStack(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             if shape[0] != n_below:
                 raise ValueError(f"rbms_[{number}] has {shape[0]} visible units, but there are {n_below} units below it")
             n_below = shape[1]
-        n_layers = self.n_layers_ if n_layers is None else _validation.check_count(n_layers, "n_layers", 0)
-        if n_layers > self.n_layers_:
-            raise ValueError(f"n_layers must be at most {self.n_layers_}, the layers that there are, got {n_layers}")
-        return self.rbms_[:n_layers]
+        return self.rbms_
 
     def _check_means(self, H, layers: list[BernoulliRBM]) -> Any:
         """Return rows of the units above these layers, float32 or float64."""

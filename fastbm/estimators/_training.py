@@ -101,7 +101,7 @@ class RBMTraining(FittedRBM):
                 for rows, labels, weights, fraction in data.minibatches(size):
                     settings = self._settings((iteration + fraction) / n_iter)
                     state, grey = self._update(state, data, rows, labels, weights, key, *settings)
-                    warned = warned or self._warn(data, rows, grey, 6)
+                    warned = warned or self._warn(data, rows, grey)
                     bar.update()
                 rbm.check(state.exact, state.machine)
                 if monitor.after_pass(state, *settings):
@@ -116,7 +116,7 @@ class RBMTraining(FittedRBM):
             state = self._begin(data, fitted)
             for rows, labels, weights, _ in data.minibatches(sys.maxsize):
                 state, grey = self._update(state, data, rows, labels, weights, key, *self._settings(0.0))
-                warned = warned or self._warn(data, rows, grey, 5)
+                warned = warned or self._warn(data, rows, grey)
             rbm.check(state.exact, state.machine)
             return self._set_fitted(state, **fitted)
 
@@ -234,9 +234,9 @@ class RBMTraining(FittedRBM):
         """Return the negative phase."""
         return PHASES[self.algorithm]
 
-    def _warn(self, data, rows, grey, stacklevel) -> bool:
+    def _warn(self, data, rows, grey) -> bool:
         """Warn when values of a minibatch do not lie between 0 and 1; return whether that was said."""
-        return _training_data.warn_outside(data, rows, grey, stacklevel + 1)
+        return _training_data.warn_outside(data, rows, grey)
 
     def _snapshot(self, state: State, fitted):
         """Return an estimator as if training ended now; training goes on to change its arrays."""

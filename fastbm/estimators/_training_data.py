@@ -195,12 +195,12 @@ def extent(rows) -> tuple[float, float]:
     return float(values.min()), float(values.max())
 
 
-def warn_outside(data: Rows | Batches, rows, grey: bool, stacklevel: int) -> bool:
+def warn_outside(data: Rows | Batches, rows, grey: bool) -> bool:
     """Warn when values of a minibatch, which is `grey`, do not lie between 0 and 1; return whether that was said."""
     low, high = (data.range or extent(rows)) if grey else (0, 1)
     if low >= 0 and high <= 1:
         return False
-    return _validation.warn_outside_unit_interval(*data.extent(rows), stacklevel=stacklevel)
+    return _validation.warn_outside_unit_interval(*data.extent(rows))
 
 
 def of(estimator, X, sample_weight=None, *, reset: bool) -> Rows | Batches:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 import warnings
 from numbers import Integral, Real
 from types import ModuleType
@@ -208,27 +209,31 @@ def check_parameters(weights, visible_bias, hidden_bias, names=("weights", "visi
     return weights, *biases
 
 
-def warn_outside_unit_interval(low: float, high: float, stacklevel: int) -> bool:
+def warn(message: str) -> None:
+    """Warn at the line of the user's that called: the last one that is neither this library's nor scikit-learn's."""
+    frame, level = sys._getframe(), 1
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("fastbm", "sklearn"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, UserWarning, stacklevel=level)
+
+
+def warn_outside_unit_interval(low: float, high: float) -> bool:
     """Warn, as data of binary units are fitted, when values do not lie between 0 and 1; return whether they do not."""
     outside = low < -ROUNDING or high > 1 + ROUNDING
     if outside:
-        warnings.warn(
+        warn(
             f"X has values between {low:g} and {high:g}; binary units expect values between 0 and 1 "
-            "(scale X, or see fastbm.datasets.binarise)",
-            UserWarning,
-            stacklevel=stacklevel + 1,
+            "(scale X, or see fastbm.datasets.binarise)"
         )
     return outside
 
 
-def warn_of_spins(low: float, high: float, stacklevel: int) -> bool:
+def warn_of_spins(low: float, high: float) -> bool:
     """Warn, as data of spins are fitted, when values are 0 and 1, or do not lie between -1 and 1; return whether they do so."""
     wrong = low < -1 - ROUNDING or high > 1 + ROUNDING or low == 0
     if wrong:
-        warnings.warn(
+        warn(
             f"X has values between {low:g} and {high:g}; spins expect -1 and 1, and take numbers between for means, 0 for a "
-            "spin that is up half of the time (without spin=True units are 0 and 1)",
-            UserWarning,
-            stacklevel=stacklevel + 1,
+            "spin that is up half of the time (without spin=True units are 0 and 1)"
         )
     return wrong

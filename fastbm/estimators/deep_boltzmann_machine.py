@@ -117,6 +117,8 @@ class DeepBoltzmannMachine(DBMPerceptrons, DBMFiles):
     -----
     Means between layers in greedy training are float32, held in memory: 4 bytes a row and hidden unit.
 
+    There is no `score`: log p(v) is not known, and its bound, ``log_likelihood_bound(X, log_z).mean()``, wants log Z.
+
     References
     ----------
     .. [1] Salakhutdinov & Hinton, "Deep Boltzmann machines", AISTATS 2009.

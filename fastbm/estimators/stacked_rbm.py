@@ -125,7 +125,7 @@ class StackedRBM(Perceptrons, StackFiles):
     >>> stack = StackedRBM((50, 20), batch_size=100, n_iter=(3, 5), random_state=0).fit(X)
     >>> stack.transform(X).shape
     (1797, 20)
-    >>> stack.transform(X, n_layers=1).shape
+    >>> stack.transform(X, layers=1).shape
     (1797, 50)
     """
 

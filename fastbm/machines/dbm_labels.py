@@ -34,7 +34,7 @@ def without_labels(joint: DBM) -> DBM:
 def one_hot(numbers, n_classes: int):
     """Return rows with a 1 at the number of each row's class, float32, where the numbers live."""
     xp = namespace(numbers)
-    return (xp.arange(n_classes)[None, :] == numbers[:, None]).astype(np.float32)
+    return xp.asarray(xp.arange(n_classes)[None, :] == numbers[:, None], dtype=xp.float32)
 
 
 # ---------------------------------------------------------------------------------------------------------- mean field
@@ -56,22 +56,26 @@ def clamped_mean_field(exact: RoundedDBM, rows, numbers, *, tolerance, max_updat
     """
     joint, n_classes = exact.machine, exact.machine.biases[-1].shape[0]
     given = dbm.visible_input(without_labels(joint), rows, exact)
-    xp, home = namespace(given), home_of(given)
-    means = [xp.empty((len(numbers), bias.shape[0]), given.dtype) for bias in joint.biases[1:-1]]
-    n_updates, change = xp.zeros(len(numbers), np.int32), xp.zeros(len(numbers), np.float32)
-    for number in np.unique(numbers):
-        machine, of_class = given_class(joint, int(number)), to_device(np.flatnonzero(numbers == number), home)
-        shift = joint.weights[-1][:, int(number)] if len(machine.weights) == 1 else None
-        some = _converged(machine, given[of_class], shift, tolerance=tolerance, max_updates=max_updates, damping=damping)
+    xp, home, numbers = namespace(given), home_of(given), np.asarray(numbers)
+    order = np.argsort(numbers, kind="stable")
+    classes, begins = np.unique(numbers[order], return_index=True)
+    order, back, there = (xp.asarray(to_device(each, home)) for each in (order, np.argsort(order), numbers))
+    given = xp.take(given, order, axis=0)
+    means = [xp.empty((len(numbers), bias.shape[0]), dtype=given.dtype) for bias in joint.biases[1:-1]]
+    n_updates, change = xp.zeros(len(numbers), dtype=xp.int32), xp.zeros(len(numbers), dtype=xp.float32)
+    for number, begin, end in zip(classes.tolist(), begins, [*begins[1:], len(numbers)], strict=True):
+        machine = given_class(joint, number)
+        shift = joint.weights[-1][:, number] if len(machine.weights) == 1 else None
+        some = _converged(machine, given[begin:end, ...], shift, tolerance=tolerance, max_updates=max_updates, damping=damping)
         for every, part in zip((*means, n_updates, change), (*some.means, some.n_updates, some.change), strict=True):
-            every[of_class] = part
-    return MeanField((*means, one_hot(to_device(np.asarray(numbers), home), n_classes)), n_updates, change)
+            every[begin:end, ...] = part
+    *means, n_updates, change = (xp.take(each, back, axis=0) for each in (*means, n_updates, change))
+    return MeanField((*means, one_hot(there, n_classes)), n_updates, change)
 
 
 def _converged(machine: DBM, given, shift, **how) -> MeanField:
     """Return the mean field given v W¹ + b¹, which `shift` is added to where the only hidden layer is joined to the labels."""
-    given = given if shift is None else given + shift
-    return dbm.mean_field_given(machine, namespace(given).ascontiguousarray(given), **how)
+    return dbm.mean_field_given(machine, given if shift is None else given + shift, **how)
 
 
 def class_bounds(exact: RoundedDBM, rows: Rows, **how) -> tuple[Any, list[MeanField]]:

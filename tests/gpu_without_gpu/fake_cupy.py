@@ -23,8 +23,8 @@ CREATORS = ("arange", "full", "ones", "zeros")
 FUNCTIONS = (
     "abs", "add", "all", "any", "argmax", "argmin", "array_equal", "ascontiguousarray", "clip", "concatenate", "cumsum", "dot",
     "exp", "flatnonzero", "full_like", "isfinite", "isnan", "log", "log1p", "matmul", "max", "maximum", "mean", "min",
-    "minimum", "ones_like", "outer", "prod", "reshape", "rint", "sign", "sqrt", "square", "stack", "sum", "tanh", "transpose",
-    "where", "zeros_like",
+    "minimum", "ones_like", "outer", "prod", "reshape", "rint", "sign", "sqrt", "square", "stack", "sum", "take", "tanh",
+    "transpose", "where", "zeros_like",
 )  # fmt: skip
 DTYPES = ("bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
 
