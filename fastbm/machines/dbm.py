@@ -29,7 +29,7 @@ from fastbm.units import bernoulli
 TOLERANCE, MOST_UPDATES, DAMPING = 1e-4, 100, 0.5
 """Of mean field: the change at which a case has converged, the cap on its updates, and what is left of a mean when damped."""
 PATIENCE, FINE_UPDATES = 16, 2
-"""Updates that may bring a case no nearer before it is damped, since while it leaves one optimum for a better one it goes faster;
+"""Updates that may bring a case no nearer before it is damped, since it goes faster while it leaves one optimum for a better;
 and updates that coarse ones leave of the cap: all of them where it is said where to begin."""
 
 
