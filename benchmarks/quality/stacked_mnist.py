@@ -67,7 +67,7 @@ def progress(classifier, options):
         spent = time.process_time() - begin
         found = figures(model.sample(N_SAMPLES, random_state=1), classifier)
         show(
-            script="stacked_mnist", pack=options.pack, seconds=round(spent), **found,
+            script="stacked_mnist", pack=options.pack, spent=round(spent), **found,
             **{name: round(value, 5) for name, value in record.items()},
         )  # fmt: skip
         if options.picture:
