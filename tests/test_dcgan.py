@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import tracemalloc
 from functools import partial
 
 import naive
@@ -15,6 +16,7 @@ from test_docstrings import documented_names
 
 from fastbm import DCGAN, chain
 from fastbm.estimators import _validation
+from fastbm.kernels.threads_cpu import limited_to
 from fastbm.machines import dcgan, gan
 from fastbm.nn.batch_norm import BatchNorm
 from fastbm.nn.beside import Beside
@@ -185,6 +187,28 @@ def test_bytes_are_levels():
     assert model.score(X) == pytest.approx(model.score(X / 255.0), rel=1e-5)
     with pytest.warns(UserWarning, match="images are expected as uint8, or with values between 0 and 1"):
         maker(n_iter=1).fit(X / 127.5 - 1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_a_step_allocates_less_than_a_minibatch(dtype):
+    """Only its rows, out of the data as they are, and room that depends on tiles, not on how many images there are."""
+    images, peaks, begun = np.zeros((5 * 512, 28, 28), dtype), [], []
+
+    def schedule(fraction):
+        now, peak = tracemalloc.get_traced_memory()
+        peaks.append(peak - begun[-1] if begun else 0)
+        begun.append(now)
+        tracemalloc.reset_peak()
+        return 1.0
+
+    model = DCGAN(3, base_channels=8, batch_size=512, n_iter=1, random_state=0, learning_rate_schedule=schedule)
+    with limited_to(1):
+        tracemalloc.start(1)
+        model.fit(images)
+        tracemalloc.stop()
+    gathered, numbers = images[:512].nbytes, 4 * images[:512].size
+    assert len(peaks) == 5
+    assert max(peaks[2:]) < gathered + numbers / 2  # the first steps make arrays that are kept
 
 
 def test_a_sample_depends_on_its_latent_alone():

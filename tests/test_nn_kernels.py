@@ -120,6 +120,39 @@ def test_batch_norm(xp, size, n_groups, activation):
     np.testing.assert_array_equal(back(again), back(given))
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize(("size", "n_groups"), [((4098, 3), 2), ((2601, 20), 3), ((9000, 1), 1), ((513, 70), 1)])
+def test_sums_over_pixels_on_the_gpu_agree_with_those_on_the_cpu(gpu, size, n_groups):
+    """Chunks that are full and chunks that are not; units that fill no warp, one, and more."""
+    x, gain, offset, gradient = 2 + 3 * numbers(0, *size), numbers(1, size[1]), numbers(2, size[1]), numbers(3, *size)
+    how, forward, backward = {"activation": "leaky_relu", "slope": 0.2}, [], []
+    for xp in (np, gpu):
+        normal, y, inverse = xp.empty(size, np.float32), xp.empty(size, np.float32), xp.empty((n_groups, size[1]), np.float32)
+        networks.batch_norm(*map(xp.asarray, (x, gain, offset)), normal, inverse, y, epsilon=1e-5, **how)
+        forward.append([back(each) for each in (normal, inverse, y)])
+        normal, inverse, y = map(xp.asarray, forward[0])  # the CPU's, as slopes jump where a unit is about 0
+        given, sums = [xp.asarray(gradient.copy()) for _ in range(2)], [xp.empty(size[1], np.float32) for _ in range(3)]
+        networks.batch_norm_backward(given[0], y, normal, inverse, xp.asarray(gain), *sums[:2], **how)
+        networks.activate_backward(given[1], y, sums[2], **how)
+        backward.append([back(each) for each in (*given, *sums)])
+    for expected, got in [*zip(*forward, strict=True), *zip(*backward, strict=True)]:
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("n_units", [1, 2, 3, 16, 31, 32, 33, 1000])
+@pytest.mark.parametrize("n_rows", [1, 100, 255, 256, 257, 40_000, 10_000_000])
+def test_chunks_cover_the_rows(gpu, n_rows, n_units):
+    from fastbm.kernels import chunks_gpu
+
+    n_chunks, size, width = chunks_gpu.chunks_of(n_rows, n_units)
+    assert (n_chunks - 1) * size < n_rows <= n_chunks * size
+    assert n_chunks <= chunks_gpu.MOST_CHUNKS
+    assert chunks_gpu.THREADS % width == 0
+    assert width & (width - 1) == 0
+    assert width == min(chunks_gpu.WIDEST, width) >= min(n_units, chunks_gpu.WIDEST)
+
+
 @pytest.mark.parametrize("size", [1, 33, 5000])
 def test_steps(xp, size):
     p, g, m = (numbers(seed, size) for seed in range(3))

@@ -114,8 +114,8 @@ class AdversarialTraining(FittedAdversary):
     def _estimate(self, machine, rows, key) -> None:
         raise NotImplementedError
 
-    def _shown(self, rows):
-        """Return rows of the data as the networks see them."""
+    def _shown(self, rows, space=None):
+        """Return rows of the data as the networks see them, in an array of `space` where one is needed and that is given."""
         return rows
 
     def _outside(self, low: float, high: float, dtype) -> str:
@@ -272,7 +272,7 @@ class Training:
         if not self.warned and (words := estimator._outside(low, high, rows.dtype)):
             _validation.warn(f"X has values between {low:g} and {high:g}; {words}")
             self.warned = True
-        return estimator._shown(rows)
+        return estimator._shown(rows, self.state.spaces[-1])
 
     def look(self) -> None:
         """Add what the last steps reported; ValueError when it is not finite, the last good pass being kept."""

@@ -305,9 +305,12 @@ class DCGAN(AdversarialFiles):
 
     # ------------------------------------------------------------------------------------------- images as rows
 
-    def _shown(self, rows):
+    def _shown(self, rows, space=None):
         """Return grey levels, or bytes, as numbers between -1 and 1."""
-        shown = _images.levels(rows).astype(np.float32)  # a copy
+        shown = space.rows("shown", *rows.shape) if space else namespace(rows).empty(rows.shape, dtype=np.float32)
+        shown[...] = rows
+        if rows.dtype == np.uint8:
+            shown /= np.float32(255)
         shown *= np.float32(2)
         shown -= np.float32(1)
         return shown

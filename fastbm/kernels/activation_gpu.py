@@ -1,5 +1,6 @@
 """Biases and activations after a product, and their gradients, on the GPU."""
 
+from fastbm.kernels.chunks_gpu import chunks_of, empty_parts, launch_chunks
 from fastbm.kernels.cuda_gpu import constant, launch
 from fastbm.kernels.networks import ACTIVATIONS
 
@@ -11,9 +12,10 @@ def activate(y, bias, *, activation, slope):
 
 
 def activate_backward(gradient, y, bias_gradient, *, activation, slope):
-    wanted = bias_gradient.size > 0
-    sums = bias_gradient if wanted else gradient
-    launch(
-        "networks", "activate_backward", y.shape[1], gradient, y, sums, *y.shape, int(wanted), ACTIVATIONS.index(activation),
-        float(slope),
-    )  # fmt: skip
+    chunks = chunks_of(*y.shape)
+    totals, nothing = empty_parts(y.shape, 1, chunks)
+    launch_chunks(
+        "slope_sums", (gradient, y, y, totals, nothing), y.shape, 1, chunks, 0, ACTIVATIONS.index(activation), float(slope)
+    )
+    if bias_gradient.size:
+        launch("moments", "add_chunks", y.shape[1], totals, bias_gradient, y.shape[1], chunks.n_chunks)

@@ -1,33 +1,10 @@
-// What stands between the products of layered networks: activations, maxout, batch normalisation, losses, steps, latents.
-// Sums over rows are made by one thread for each unit, in the order of the rows.
+// What stands between the products of layered networks: activations, maxout, losses, steps, latents. Batch normalisation, and
+// gradients of activations, with their sums over rows, are in moments.cu.
 #include "chain.cuh"
+#include "activation.cuh"
 #include "normal.cuh"
 
-#define SIGMOID 1
-#define TANH 2
-#define RELU 3
-#define LEAKY_RELU 4
 #define SMALLEST 1e-37f
-
-static __device__ __forceinline__ long long item_of() { return (long long)blockIdx.x * blockDim.x + threadIdx.x; }
-
-static __device__ __forceinline__ float applied(float x, int kind, float slope) {
-    if (kind == RELU) return x < 0.0f ? 0.0f : x;
-    if (kind == LEAKY_RELU) return x < 0.0f ? slope * x : x;
-    if (kind == TANH) {
-        float e = exp_minus_magnitude(2.0f * x), size = (1.0f - e) / (1.0f + e);
-        return (x > 0.0f ? size : -size) + (x - x);
-    }
-    if (kind == SIGMOID) return mean_of(x) + (x - x);
-    return x;
-}
-
-static __device__ __forceinline__ float slope_at(float y, int kind, float slope) {
-    if (kind == RELU) return y > 0.0f ? 1.0f : 0.0f;
-    if (kind == LEAKY_RELU) return y > 0.0f ? 1.0f : slope;
-    if (kind == TANH) return 1.0f - y * y;
-    return kind == SIGMOID ? y * (1.0f - y) : 1.0f;
-}
 
 extern "C" __global__ void activate(float* y, const float* bias, int n_rows, int n_units, int has_bias, int kind, float slope) {
     long long item = item_of();
@@ -35,21 +12,6 @@ extern "C" __global__ void activate(float* y, const float* bias, int n_rows, int
     float x = y[item];
     if (has_bias) x = x + bias[item % n_units];
     y[item] = applied(x, kind, slope);
-}
-
-extern "C" __global__ void activate_backward(
-    float* gradient, const float* y, float* bias_gradient, int n_rows, int n_units, int wanted, int kind, float slope
-) {
-    long long unit = item_of();
-    if (unit >= n_units) return;
-    float sum = 0.0f;
-    for (int row = 0; row < n_rows; ++row) {
-        long long at = (long long)row * n_units + unit;
-        float g = gradient[at] * slope_at(y[at], kind, slope);
-        gradient[at] = g;
-        sum += g;
-    }
-    if (wanted) bias_gradient[unit] = sum;
 }
 
 extern "C" __global__ void maxout(const float* x, float* y, u8* chosen, int n_rows, int n_units, int n_pieces) {
@@ -67,6 +29,7 @@ extern "C" __global__ void maxout(const float* x, float* y, u8* chosen, int n_ro
     chosen[item] = (u8)which;
 }
 
+// Sums over rows are made by one thread for each unit, in the order of the rows: those of a minibatch, which are few.
 extern "C" __global__ void maxout_backward(
     const float* gradient, const u8* chosen, float* out, float* bias_gradient, int n_rows, int n_units, int n_pieces, int wanted
 ) {
@@ -81,64 +44,6 @@ extern "C" __global__ void maxout_backward(
         sum += g;
     }
     if (wanted) bias_gradient[column] = sum;
-}
-
-extern "C" __global__ void batch_norm(
-    const float* x, const float* gain, const float* offset, float* normal, float* inverse, float* y, int n_rows, int n_units,
-    int n_groups, int kind, float epsilon, float slope
-) {
-    long long item = item_of();  // a unit of a group of rows
-    if (item >= (long long)n_units * n_groups) return;
-    int unit = (int)(item % n_units), rows = n_rows / n_groups;
-    long long first = item / n_units * rows * n_units + unit;
-    float share = 1.0f / (float)rows, mean = 0.0f, square = 0.0f;
-    for (int row = 0; row < rows; ++row) mean += x[first + (long long)row * n_units];
-    mean *= share;
-    for (int row = 0; row < rows; ++row) {
-        float apart = x[first + (long long)row * n_units] - mean;
-        square += apart * apart;
-    }
-    float scale = 1.0f / sqrtf(square * share + epsilon);
-    inverse[item] = scale;
-    for (int row = 0; row < rows; ++row) {
-        long long at = first + (long long)row * n_units;
-        float value = (x[at] - mean) * scale;
-        normal[at] = value;
-        y[at] = applied(value * gain[unit] + offset[unit], kind, slope);
-    }
-}
-
-extern "C" __global__ void batch_norm_backward(
-    float* gradient, const float* y, const float* normal, const float* inverse, const float* gain, float* gain_gradient,
-    float* offset_gradient, int n_rows, int n_units, int n_groups, int wanted, int kind, float slope
-) {
-    long long unit = item_of();
-    if (unit >= n_units) return;
-    int rows = n_rows / n_groups;
-    float share = 1.0f / (float)rows, of_gain = 0.0f, of_offset = 0.0f;
-    for (int group = 0; group < n_groups; ++group) {
-        long long first = (long long)group * rows * n_units + unit;
-        float sum = 0.0f, product = 0.0f, scale = gain[unit] * inverse[(long long)group * n_units + unit];
-        for (int row = 0; row < rows; ++row) {
-            long long at = first + (long long)row * n_units;
-            float g = gradient[at] * slope_at(y[at], kind, slope);
-            gradient[at] = g;
-            sum += g;
-            product += g * normal[at];
-        }
-        of_gain += product;
-        of_offset += sum;
-        sum *= share;
-        product *= share;
-        for (int row = 0; row < rows; ++row) {
-            long long at = first + (long long)row * n_units;
-            gradient[at] = scale * (gradient[at] - sum - normal[at] * product);
-        }
-    }
-    if (wanted) {
-        gain_gradient[unit] = of_gain;
-        offset_gradient[unit] = of_offset;
-    }
 }
 
 extern "C" __global__ void adam(

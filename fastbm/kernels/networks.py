@@ -22,8 +22,8 @@ def activate(y, bias, *, activation, slope):
 def activate_backward(gradient, y, bias_gradient, *, activation, slope):
     """gradient ← gradient · f'(x), in place, with f' from the outputs y = f(x); its sums over rows go to `bias_gradient`.
 
-    `bias_gradient` (n_units,), or (0,) where it is not wanted. Rows are added in their order. Reference:
-    ``fastbm.nn.activations``. Cost: one pass over both.
+    `bias_gradient` (n_units,), or (0,) where it is not wanted. Rows are added in an order that depends on the shape alone.
+    Reference: ``fastbm.nn.activations``. Cost: one pass over both.
     """
     _for(y, "activation").activate_backward(gradient, y, bias_gradient, activation=activation, slope=slope)
 
@@ -105,7 +105,8 @@ def batch_norm(x, gain, offset, normal, inverse, y, *, epsilon, activation, slop
 
     `x`, `normal` and `y` (n_rows, n_units); `gain` and `offset` (n_units,). Mean and variance are those of a group of rows:
     `inverse` (n_groups, n_units) says of how many equal groups, one after the other. `normal` may be `x`. Twin:
-    ``naive.batch_norm`` in the tests. Cost: four passes, of some columns at a time, which stay in the cache.
+    ``naive.batch_norm`` in the tests. Cost: four passes, of some columns, or rows, at a time, which stay in the cache; on the
+    GPU two launches that sum over rows, and one over all numbers.
     """
     _for(y, "batch_norm").batch_norm(
         x, gain, offset, normal, inverse, y, epsilon=epsilon, activation=activation, slope=slope
