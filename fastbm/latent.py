@@ -1,11 +1,4 @@
-"""Arithmetic of latents [1]_: directions of attributes, sums of means, ways between latents, and latents of given images.
-
-References
-----------
-.. [1] Radford, Metz & Chintala, "Unsupervised representation learning with deep convolutional generative adversarial
-   networks", ICLR 2016.
-.. [2] White, "Sampling generative networks", arXiv:1609.04468, 2016.
-"""
+"""Arithmetic of latents: directions of attributes, sums of means, ways between latents, and latents of given images."""
 
 from __future__ import annotations
 
@@ -72,6 +65,11 @@ def arithmetic(plus, minus=()):
     ------
     ValueError
         When there is no term, a term is no latent, or they are of different sizes.
+
+    References
+    ----------
+    .. [1] Radford, Metz & Chintala, "Unsupervised representation learning with deep convolutional generative adversarial
+       networks", ICLR 2016.
     """
     means = [(1, _mean(term, f"plus[{number}]")) for number, term in enumerate(plus)]
     means += [(-1, _mean(term, f"minus[{number}]")) for number, term in enumerate(minus)]
@@ -90,7 +88,7 @@ def interpolate(z0, z1, n, *, prior="uniform"):
     """Return `n` latents from one to another, both included.
 
     Under a uniform prior in a straight line: (1 - t) z₀ + t z₁. Under a normal one along an arc, because nearly all latents of
-    that prior have the same length [2]_: [sin((1 - t) ω) z₀ + sin(t ω) z₁] / sin ω, ω being the angle between them; in a
+    that prior have the same length [1]_: [sin((1 - t) ω) z₀ + sin(t ω) z₁] / sin ω, ω being the angle between them; in a
     straight line where that is 0 or π.
 
     Parameters
@@ -110,6 +108,10 @@ def interpolate(z0, z1, n, *, prior="uniform"):
     ------
     ValueError
         When the latents differ in size, or another argument is none of those.
+
+    References
+    ----------
+    .. [1] White, "Sampling generative networks", arXiv:1609.04468, 2016.
     """
     first, last = _numbers(z0, "z0"), _numbers(z1, "z1")
     if first.ndim != 1 or first.shape != last.shape:
@@ -133,14 +135,14 @@ def interpolate(z0, z1, n, *, prior="uniform"):
 def find_latent(model, images, *, n_starts=8, n_steps=200, learning_rate=0.05, random_state=None):
     """Return latents whose samples are near given images, by gradient descent on z, where there is no encoder.
 
-    min_z |G(z) - x|², by Adam from several latents of the prior, of which the best is returned; after each step latents are
+    min_z ‖G(z) - x‖², by Adam from several latents of the prior, of which the best is returned; after each step latents are
     brought back to where the prior has them: between -1 and 1, or, if it is normal, to a length of √latent_dim at the most. A
     `BiGAN` has `transform` for this.
 
     Parameters
     ----------
     model : fitted GAN, DCGAN or BiGAN
-    images : array-like of shape (n, n_features), or, of a DCGAN, (n, *image_shape_)
+    images : array-like of shape (n, n_features), or, of a DCGAN, (n, height, width) or (n, height, width, n_channels)
         What to look for.
     n_starts : int, default=8
         Latents that each search begins with.

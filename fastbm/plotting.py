@@ -252,7 +252,7 @@ def plot_interpolations(strips, *, image_shape=None, title=None, ax=None):
 
     Parameters
     ----------
-    strips : list of array-like of shape (n_steps, n_pixels) or (n_steps, *image_shape)
+    strips : list of array-like of shape (n_steps, n_pixels) or (n_steps, height, width, ...)
         Samples of the latents of each way, such as ``model.sample(z=latent.interpolate(z0, z1, 10))``; all of one length.
     image_shape : (int, int), default=None
         Height and width of rows; a square when None.

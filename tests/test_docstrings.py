@@ -138,7 +138,15 @@ def test_examples_run(name):
 
 
 def test_estimators_have_examples():
-    assert all(">>>" in estimator.__doc__ for estimator in ESTIMATORS)
+    assert all(">>>" in getattr(fastbm, name).__doc__ for name in fastbm.__all__ if name[0].isupper())
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_references_are_listed_where_they_are_cited(name):
+    """Sphinx would not find them elsewhere."""
+    docstring = inspect.getdoc(PUBLIC[name])
+    cited, listed = re.findall(r"\[(\d+)\]_", docstring), re.findall(r"^\.\. \[(\d+)\]", docstring, re.MULTILINE)
+    assert set(cited) == set(listed)
 
 
 # ---------------------------------------------------------------------------------------- the parsing can find faults

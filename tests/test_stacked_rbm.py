@@ -397,6 +397,14 @@ class TestPerceptrons:
         by_hand = make(y if expected is MLPClassifier else tuned.n_outputs_, **ONE_STEP).fit(X, y)
         np.testing.assert_array_equal(tuned.predict(X), by_hand.predict(X))
 
+    def test_fine_tune_converges_by_itself(self, grey):
+        """Layers of some size, on few rows, end by their own `tol`, which scikit-learn's defaults do not."""
+        X, y = grey
+        stack = StackedRBM((64, 32), n_iter=20, learning_rate=0.2, batch_size=50, random_state=0).fit(X)
+        perceptron = stack.fine_tune(X[:200], y[:200], random_state=0)
+        assert perceptron.n_iter_ < perceptron.max_iter == 1000
+        assert perceptron.score(X[:200], y[:200]) > 0.95
+
     def test_errors(self, grey, stack):
         for name, value in [("activation", "relu"), ("hidden_layer_sizes", (3,)), ("warm_start", False)]:
             with pytest.raises(ValueError, match=f"{name} is decided by the stack, got"):

@@ -93,7 +93,7 @@ class MeanFieldFeatures(TransformerMixin, BaseEstimator):
 class DBMPerceptrons(FittedDBM):
     """fine_tune."""
 
-    def fine_tune(self, X, y, *, task="auto", **parameters):
+    def fine_tune(self, X, y, *, task="auto", learning_rate_init=0.003, max_iter=1000, **parameters):
         """Return a pipeline with a multi-layer perceptron that begins with the machine, fitted by back-propagation [1]_.
 
         Its input are the rows and, beside them, the mean-field probabilities μ² of the second hidden layer, which are worked
@@ -107,8 +107,12 @@ class DBMPerceptrons(FittedDBM):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         task : {"auto", "classification", "regression"}, default="auto"
             What `y` is: "auto" takes integers, strings and indicator matrices for labels, other numbers for numbers.
+        learning_rate_init : float, default=0.003
+            Size of the perceptron's first steps.
+        max_iter : int, default=1000
+            Its passes over the rows at the most; by its own `tol` it ends earlier.
         **parameters
-            Constructor parameters of :class:`sklearn.neural_network.MLPClassifier`, or MLPRegressor.
+            Other constructor parameters of :class:`sklearn.neural_network.MLPClassifier`, or MLPRegressor.
 
         Returns
         -------
@@ -125,6 +129,7 @@ class DBMPerceptrons(FittedDBM):
         .. [1] Salakhutdinov & Hinton, "Deep Boltzmann machines", AISTATS 2009, section 3.3.
         """
         check_is_fitted(self, "coefs_")
+        parameters |= {"learning_rate_init": learning_rate_init, "max_iter": max_iter}
         y = to_host(adopt(y))
         labels, several = are_labels(y, task), np.ndim(y) == 2 and np.shape(y)[1] > 1
         targets: Any = np.zeros((1, np.shape(y)[1]) if several else 1)

@@ -75,7 +75,7 @@ class Perceptrons(FittedStack):
         n_outputs = _validation.check_count(n_outputs, "n_outputs", 1)
         return self._perceptron(MLPRegressor, np.zeros((1, n_outputs) if n_outputs > 1 else 1), parameters)
 
-    def fine_tune(self, X, y, *, task="auto", **parameters):
+    def fine_tune(self, X, y, *, task="auto", learning_rate_init=0.003, max_iter=1000, **parameters):
         """Return a multi-layer perceptron that starts from the stack, fitted to `X` and `y` by back-propagation.
 
         The stack is not changed.
@@ -87,8 +87,12 @@ class Perceptrons(FittedStack):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         task : {"auto", "classification", "regression"}, default="auto"
             What `y` is: "auto" takes integers, strings and indicator matrices for labels, other numbers for numbers.
+        learning_rate_init : float, default=0.003
+            Size of the perceptron's first steps.
+        max_iter : int, default=1000
+            Its passes over the rows at the most; by its own `tol` it ends earlier.
         **parameters
-            Constructor parameters of scikit-learn's MLPClassifier, or MLPRegressor.
+            Other constructor parameters of scikit-learn's MLPClassifier, or MLPRegressor.
 
         Returns
         -------
@@ -100,6 +104,7 @@ class Perceptrons(FittedStack):
             When an argument is not valid.
         """
         check_is_fitted(self)
+        parameters |= {"learning_rate_init": learning_rate_init, "max_iter": max_iter}
         X, y = to_host(adopt(X)), to_host(adopt(y))
         if are_labels(y, task):
             return self.to_mlp_classifier(y, **parameters).fit(X, y)

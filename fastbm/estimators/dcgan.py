@@ -268,7 +268,7 @@ class DCGAN(AdversarialFiles):
 
         Returns
         -------
-        X : array of shape (n_samples, *image_shape_), float32
+        X : array of shape (n_samples, height, width) or (n_samples, height, width, n_channels), float32
             Between 0 and 1.
 
         Raises
@@ -284,7 +284,7 @@ class DCGAN(AdversarialFiles):
 
         Parameters
         ----------
-        X : array-like of shape (n, *image_shape_)
+        X : array-like of shape (n, height, width) or (n, height, width, n_channels)
             With `pack` above 1, each `pack` images, one after the other, are shown together.
 
         Returns

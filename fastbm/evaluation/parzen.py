@@ -110,6 +110,10 @@ def parzen_score(samples, X, validation, sigmas=None):
     ------
     ValueError
         As by `parzen_log_likelihood`.
+
+    References
+    ----------
+    .. [1] Goodfellow et al., "Generative adversarial nets", NIPS 2014.
     """
     sigma = choose_sigma(samples, validation, sigmas)
     values = parzen_log_likelihood(samples, X, sigma)
