@@ -1,4 +1,4 @@
-"""MNIST, 784-500-1000: the variational bound of a deep Boltzmann machine, with and without greedy training.
+"""MNIST: the variational bound of a deep Boltzmann machine, 784-500-1000, with and without greedy training, or of other layers.
 
 Salakhutdinov & Hinton (2009) publish -84.62 after days, for pixels drawn as 0 and 1 with their grey levels as probabilities, as
 is done here, anew for each pass; test images are drawn once. All layers are learned together: mean field to a change of 0.01,
@@ -10,7 +10,7 @@ one on the other, with doubled weights, by contrastive divergence of one sweep; 
 log Z is that of the folded machine, whose hidden units are the first hidden layer, by annealing both ways; chains back begin at
 the chains of the training.
 
-    FASTBM_DATA=folder python benchmarks/quality/dbm.py [--passes 80] [--pretraining 4] [--save FILE] [--picture samples.png]
+    FASTBM_DATA=folder python benchmarks/quality/dbm.py [--hidden 500 1000] [--passes 80] [--pretraining 4] [--save FILE]
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ from fastbm.machines.dbm import DBM
 from fastbm.machines.rbm import RBM
 from fastbm.training import ascent, doubled, mean_field, minibatches
 
-SIZES, BATCH = (784, 500, 1000), 100
-WEIGHTS, HIDDEN_BIAS = 0.01, -2.0
-"""Standard deviation of weights at first, and hidden biases."""
+BATCH = 100
 PRETRAINING = {"n_steps": 1, "momentum": 0.5, "l2": 0.0002, "centered": True}
 PRETRAINING_RATE = 0.05
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hidden", type=int, nargs="+", default=(500, 1000), help="units of each hidden layer")
     parser.add_argument("--passes", type=int, default=80)
     parser.add_argument("--pretraining", type=int, default=0, help="passes of greedy training of each layer")
     parser.add_argument("--sweeps", type=int, default=2)
     parser.add_argument("--rate", type=float, default=0.05)
+    parser.add_argument("--bias", type=float, default=-2.0, help="of hidden units at first")
+    parser.add_argument("--deviation", type=float, default=0.01, help="of weights at first")
     parser.add_argument("--tolerance", type=float, default=0.01)
     parser.add_argument("--updates", type=int, default=10, help="of mean field, at most")
     parser.add_argument("--betas", type=int, default=10_000, help="of annealing")
@@ -53,7 +54,7 @@ def main():
     train, _, test, _ = mnist()
     held_out = datasets.binarise(test[: options.rows], threshold=None, random_state=options.seed)
     begin = time.perf_counter()
-    machine = small_weights(train, options.seed)
+    machine = small_weights(train, options)
     if options.pretraining:
         machine = pretrained(machine, train, options)
     state = learned(machine, train, held_out, options)
@@ -70,11 +71,12 @@ def main():
         draw(state, options)
 
 
-def small_weights(train, seed: int) -> DBM:
+def small_weights(train, options) -> DBM:
     """Return the machine that learning begins with: visible biases are the log odds of the pixels."""
-    rng, p = np.random.default_rng(seed), np.clip(train.mean(axis=0), 0.001, 0.999)
-    weights = tuple((WEIGHTS * rng.normal(size=pair)).astype(np.float32) for pair in pairwise(SIZES))
-    biases = (np.log(p / (1 - p)), *(np.full(size, HIDDEN_BIAS) for size in SIZES[1:]))
+    rng, p = np.random.default_rng(options.seed), np.clip(train.mean(axis=0), 0.001, 0.999)
+    pairs = pairwise((len(p), *options.hidden))
+    weights = tuple((options.deviation * rng.normal(size=pair)).astype(np.float32) for pair in pairs)
+    biases = (np.log(p / (1 - p)), *(np.full(size, options.bias) for size in options.hidden))
     return DBM(weights, tuple(bias.astype(np.float32) for bias in biases))
 
 
@@ -139,13 +141,14 @@ def bound(state: mean_field.State, X) -> tuple[float, float]:
 
 
 def log_partition(state: mean_field.State, X, options):
-    """Return log Z; the base is fitted to rows and to what mean field says of their upper layer."""
-    means = dbm.mean_field(state.exact, minibatches.prepare(X)).means[1]
-    upper = np.random.default_rng(options.seed).random(means.shape) < means
-    even = [kernels.unpack(state.chains.layers[k], SIZES[k], np.float32) for k in (0, 2)]
+    """Return log Z; the base is fitted to rows and to what mean field says of the even layers above them."""
+    rng, means = np.random.default_rng(options.seed), dbm.mean_field(state.exact, minibatches.prepare(X)).means
+    even = [X, *(rng.random(of_layer.shape) < of_layer for of_layer in means[1::2])]
+    sizes = dbm.layer_sizes(state.machine)
+    chains = [kernels.unpack(state.chains.layers[k], sizes[k], np.float32) for k in range(0, len(sizes), 2)]
     return evaluation.log_partition(
-        dbm.fold(state.machine), "ais", n_betas=options.betas, X=np.concatenate([X, upper], axis=1),
-        init=np.concatenate(even, axis=1), random_state=options.seed,
+        dbm.fold(state.machine), "ais", n_betas=options.betas, X=np.concatenate(even, axis=1),
+        init=np.concatenate(chains, axis=1), random_state=options.seed,
     )  # fmt: skip
 
 
@@ -157,10 +160,11 @@ def draw(state: mean_field.State, options) -> None:
     from fastbm import plotting
 
     rng = np.random.default_rng(options.seed)
-    coins = tuple(chain.pack(rng.random((100, size)) < 0.5) for size in SIZES)
+    sizes = dbm.layer_sizes(state.machine)
+    coins = tuple(chain.pack(rng.random((100, size)) < 0.5) for size in sizes)
     key = chain.stream_key(options.seed, Purpose.SAMPLING)
     chains = dbm.advance(state.exact, dbm.Chains(coins, 0), 2000, key=key)
-    means = dbm.infer(state.exact, chains.layers, 0)[1][:, : SIZES[0]]
+    means = dbm.infer(state.exact, chains.layers, 0)[1][:, : sizes[0]]
     plotting.plot_samples(means, title="1,000 sweeps from fair coins").figure.savefig(options.picture, dpi=120)
 
 
