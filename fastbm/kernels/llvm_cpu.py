@@ -61,6 +61,40 @@ def multiply_then_add(builder, left, right, total):
     return builder.fadd(total, builder.fmul(left, right))
 
 
+def spot(builder, place, *offsets):
+    """A pointer to the number of float32 at an address, or at a pointer, so many numbers further."""
+    pointer = builder.inttoptr(place, F32.as_pointer()) if place.type == I64 else place
+    for offset in offsets:
+        pointer = builder.gep(pointer, [offset])
+    return pointer
+
+
+def load(builder, pointer, lanes):
+    return builder.load(builder.bitcast(pointer, ir.VectorType(F32, lanes).as_pointer()), align=4)
+
+
+def store(builder, vector, pointer):
+    builder.store(vector, builder.bitcast(pointer, vector.type.as_pointer()), align=4)
+
+
+def load_some(builder, pointer, lanes, count):
+    """The first `count` of so many numbers, and zeros for the others, which are not read."""
+    kind = ir.VectorType(F32, lanes)
+    arguments = [builder.bitcast(pointer, kind.as_pointer()), ir.Constant(I32, 4), _first(builder, lanes, count)]
+    return call(builder, f"llvm.masked.load.v{lanes}f32.p0", kind, [*arguments, ir.Constant(kind, [0.0] * lanes)])
+
+
+def store_some(builder, vector, pointer, count):
+    """Write the first `count` numbers of a vector, and no others."""
+    lanes = vector.type.count
+    arguments = [builder.bitcast(pointer, vector.type.as_pointer()), ir.Constant(I32, 4), _first(builder, lanes, count)]
+    call(builder, f"llvm.masked.store.v{lanes}f32.p0", ir.VoidType(), [vector, *arguments])
+
+
+def _first(builder, lanes, count):
+    return builder.icmp_signed("<", ir.Constant(ir.VectorType(I64, lanes), [*range(lanes)]), splat(builder, count, lanes))
+
+
 class Memory:
     """An array, C-contiguous, as memory: loads and stores of vectors at offsets counted in elements."""
 

@@ -11,7 +11,22 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastbm.kernels.llvm_cpu import F32, I8, I32, I64, call, loop, multiply_add, number, splat, transposed
+from fastbm.kernels.llvm_cpu import (
+    F32,
+    I8,
+    I32,
+    I64,
+    call,
+    load,
+    load_some,
+    loop,
+    multiply_add,
+    number,
+    splat,
+    spot,
+    store,
+    transposed,
+)  # fmt: skip
 
 
 class Tile(NamedTuple):
@@ -56,26 +71,26 @@ def multiply_tile(
         columns = [number(v * tile.lanes) for v in range(tile.n_vectors)]
 
         def places(matrix, width, n_rows):
-            rows = [_at(builder, matrix, builder.mul(number(r), width)) for r in range(n_rows)]
-            return [_at(builder, row, column) for row in rows for column in columns]
+            rows = [spot(builder, matrix, builder.mul(number(r), width)) for r in range(n_rows)]
+            return [spot(builder, row, column) for row in rows for column in columns]
 
         def multiply(n_rows):
             def body(k, carried):
                 left, right, there, *totals = carried
                 _prefetch(builder, there)
-                vectors = [_load(builder, _at(builder, right, column), tile.lanes) for column in columns]
+                vectors = [load(builder, spot(builder, right, column), tile.lanes) for column in columns]
                 new = []
                 for r in range(n_rows):
-                    factor = splat(builder, builder.load(_at(builder, left, number(r)), align=4), tile.lanes)
+                    factor = splat(builder, builder.load(spot(builder, left, number(r)), align=4), tile.lanes)
                     some = totals[r * tile.n_vectors : (r + 1) * tile.n_vectors]
                     new += [multiply_add(builder, factor, vector, total) for vector, total in zip(vectors, some, strict=True)]
-                return [_at(builder, left, a_width), _at(builder, right, b_width), _at(builder, there, ahead_width), *new]
+                return [spot(builder, left, a_width), spot(builder, right, b_width), spot(builder, there, ahead_width), *new]
 
-            totals = [_load(builder, place, tile.lanes) for place in places(start, start_width, n_rows)]
-            before = [_at(builder, matrix) for matrix in (a, b, ahead)]
+            totals = [load(builder, place, tile.lanes) for place in places(start, start_width, n_rows)]
+            before = [spot(builder, matrix) for matrix in (a, b, ahead)]
             _, _, _, *totals = loop(builder, number(0), depth, [*before, *totals], body)
             for total, place in zip(totals, places(out, out_width, n_rows), strict=True):
-                _store(builder, total, place)
+                store(builder, total, place)
 
         end = builder.append_basic_block()
         choice = builder.switch(height, end)
@@ -100,7 +115,7 @@ def pack_lines(typingctx, level, out, out_width, lines, lines_width, n_lines, de
 
     def codegen(context, builder, signature, arguments):
         _, out, out_width, lines, lines_width, n_lines, depth = arguments
-        starts = [_at(builder, lines, builder.mul(line, lines_width)) for line in _lines_there(builder, n, n_lines)]
+        starts = [spot(builder, lines, builder.mul(line, lines_width)) for line in _lines_there(builder, n, n_lines)]
         _write_lines(builder, out, out_width, starts, depth)
         return context.get_dummy_value()
 
@@ -119,11 +134,11 @@ def _write_lines(builder, out, out_width, starts, depth):
 
     def write(begin, rows):
         for k, row in enumerate(transposed(builder, rows)):
-            _store(builder, row, _at(builder, out, builder.mul(builder.add(begin, number(k)), out_width)))
+            store(builder, row, spot(builder, out, builder.mul(builder.add(begin, number(k)), out_width)))
 
     def body(block, carried):
         begin = builder.mul(block, number(n))
-        write(begin, [_load(builder, _at(builder, start, begin), n) for start in starts])
+        write(begin, [load(builder, spot(builder, start, begin), n) for start in starts])
         return []
 
     whole = builder.udiv(depth, number(n))
@@ -131,7 +146,7 @@ def _write_lines(builder, out, out_width, starts, depth):
     begin = builder.mul(whole, number(n))
     rest = builder.sub(depth, begin)
     with builder.if_then(builder.icmp_signed(">", rest, number(0))):
-        write(begin, [_load_some(builder, _at(builder, start, begin), n, rest) for start in starts])
+        write(begin, [load_some(builder, spot(builder, start, begin), n, rest) for start in starts])
 
 
 @intrinsic
@@ -157,8 +172,8 @@ def copy_pixels(typingctx, level, out, places, offset, n_columns, depth):
         _, out, places, offset, n_columns, depth = arguments
 
         def body(k, carried):
-            line = _at(builder, _place(builder, places, k), offset)
-            _store(builder, _load_some(builder, line, n, n_columns), _at(builder, out, builder.mul(k, number(n))))
+            line = spot(builder, _place(builder, places, k), offset)
+            store(builder, load_some(builder, line, n, n_columns), spot(builder, out, builder.mul(k, number(n))))
             return []
 
         loop(builder, number(0), depth, [], body)
@@ -177,7 +192,7 @@ def copy_line(typingctx, level, out, given, n):
 
         def body(block, carried):
             at = builder.mul(block, number(lanes))
-            _store(builder, _load(builder, _at(builder, given, at), lanes), _at(builder, out, at))
+            store(builder, load(builder, spot(builder, given, at), lanes), spot(builder, out, at))
             return []
 
         whole = builder.udiv(n, number(lanes))
@@ -185,7 +200,7 @@ def copy_line(typingctx, level, out, given, n):
         begin = builder.mul(whole, number(lanes))
 
         def one(k, carried):
-            builder.store(builder.load(_at(builder, given, k)), _at(builder, out, k))
+            builder.store(builder.load(spot(builder, given, k)), spot(builder, out, k))
             return []
 
         loop(builder, begin, n, [], one)
@@ -215,14 +230,14 @@ def _copy_rows(vectors_of):
             def body(k, carried):
                 to, given = carried
                 for at in (number(v * lanes) for v in range(n_vectors)):
-                    _store(
+                    store(
                         builder,
-                        _load_some(builder, _at(builder, given, at), lanes, builder.sub(n_columns, at)),
-                        _at(builder, to, at),
+                        load_some(builder, spot(builder, given, at), lanes, builder.sub(n_columns, at)),
+                        spot(builder, to, at),
                     )
-                return [_at(builder, to, out_width), _at(builder, given, rows_width)]
+                return [spot(builder, to, out_width), spot(builder, given, rows_width)]
 
-            loop(builder, number(0), depth, [_at(builder, out), _at(builder, rows)], body)
+            loop(builder, number(0), depth, [spot(builder, out), spot(builder, rows)], body)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -241,10 +256,10 @@ def copy_block(typingctx, out, out_width, given, given_width, n_rows, n_columns)
         out, out_width, given, given_width, n_rows, n_columns = arguments
 
         def row(r, carried):
-            to, source = (_at(builder, at, builder.mul(r, width)) for at, width in ((out, out_width), (given, given_width)))
+            to, source = (spot(builder, at, builder.mul(r, width)) for at, width in ((out, out_width), (given, given_width)))
 
             def one(j, carried):
-                builder.store(builder.load(_at(builder, source, j)), _at(builder, to, j))
+                builder.store(builder.load(spot(builder, source, j)), spot(builder, to, j))
                 return []
 
             loop(builder, number(0), n_columns, [], one)
@@ -261,33 +276,9 @@ def floats_at(typingctx, address):
     """The numbers at an address."""
 
     def codegen(context, builder, signature, arguments):
-        return _at(builder, arguments[0])
+        return spot(builder, arguments[0])
 
     return types.CPointer(types.float32)(types.intp), codegen
-
-
-def _at(builder, place, *offsets):
-    """A pointer to the number at an address, or at a pointer, so many numbers further."""
-    pointer = builder.inttoptr(place, F32.as_pointer()) if place.type == I64 else place
-    for offset in offsets:
-        pointer = builder.gep(pointer, [offset])
-    return pointer
-
-
-def _load(builder, pointer, lanes):
-    return builder.load(builder.bitcast(pointer, ir.VectorType(F32, lanes).as_pointer()), align=4)
-
-
-def _store(builder, vector, pointer):
-    builder.store(vector, builder.bitcast(pointer, vector.type.as_pointer()), align=4)
-
-
-def _load_some(builder, pointer, lanes, count):
-    """The first `count` of so many numbers, and zeros for the others, which are not read."""
-    kind, align = ir.VectorType(F32, lanes), ir.Constant(I32, 4)
-    here = builder.icmp_signed("<", ir.Constant(ir.VectorType(I64, lanes), [*range(lanes)]), splat(builder, count, lanes))
-    arguments = [builder.bitcast(pointer, kind.as_pointer()), align, here, ir.Constant(kind, [0.0] * lanes)]
-    return call(builder, f"llvm.masked.load.v{lanes}f32.p0", kind, arguments)
 
 
 def _prefetch(builder, pointer):
