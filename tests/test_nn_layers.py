@@ -144,7 +144,8 @@ def test_which_networks_are_computed_in_one_call():
     small, row = Network.initial([Dense(5, 4)], 0), np.zeros((1, 5), np.float32)
     assert small.perceptron.takes(1000, row)
     assert not small.perceptron.takes(1_000_000, row)
-    assert not small.perceptron.takes(1, row.astype(float))
+    assert not small.perceptron.takes(1, row, row.astype(float))
+    assert not small.perceptron.takes(1, row, None)
     assert Network.initial(LAYERS["dropout"], 0).perceptron is None
 
 

@@ -92,7 +92,7 @@ class Network:
         parameters to ``self.gradients``; it returns that of some `rows` of x, a slice, or nothing where `rows` is None. It may
         be called again before the next forward of the same workspace.
         """
-        if self.perceptron is not None and self.perceptron.takes(x.shape[0], x):
+        if self.perceptron is not None and self.perceptron.takes(x.shape[0], self.parameters, x):
             return self.perceptron.forward(self, x, run, out)
         backwards, last = [], len(self.layers) - 1
         for at, (layer, own) in enumerate(zip(self.layers, self.views, strict=True)):

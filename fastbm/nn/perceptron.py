@@ -41,9 +41,9 @@ class Perceptron(NamedTuple):
         largest = max(layer.n_inputs * layer.n_outputs for layer in layers)
         return cls(np.array(table, np.int64), np.array(slopes, np.float64), sum(hidden), max(hidden, default=0), largest)
 
-    def takes(self, n_rows: int, like) -> bool:
-        """Whether so many rows, of an array like this one, are computed in one call."""
-        return type(like) is np.ndarray and like.dtype == np.float32 and n_rows * self.largest < SMALL
+    def takes(self, n_rows: int, *arrays) -> bool:
+        """Whether so many rows are computed in one call, where these are the arrays of the network and of the rows."""
+        return n_rows * self.largest < SMALL and all(type(each) is np.ndarray and each.dtype == np.float32 for each in arrays)
 
     def arrays(self, space: Workspace, n_rows: int):
         """Return `hidden` and `room` for so many rows."""
