@@ -251,6 +251,27 @@ def distribution(couplings, bias, beta=1.0, given=None):
 # -------------------------------------------------------------------------------------------------------- networks
 
 
+def perceptron(x, weights, biases, functions):
+    """The outputs of dense layers, one after the other."""
+    outputs = []
+    for w, b, function in zip(weights, biases, functions, strict=True):
+        x = function(x @ w + b)
+        outputs.append(x)
+    return outputs
+
+
+def perceptron_backward(gradient, x, outputs, weights, slopes):
+    """Gradients of the weights and biases of each layer, and of x; `slopes` are the activations' derivatives, by outputs."""
+    of_weights, of_biases = [], []
+    for layer in reversed(range(len(weights))):
+        gradient = gradient * slopes[layer](outputs[layer])
+        below = outputs[layer - 1] if layer else x
+        of_weights.insert(0, sum(np.outer(a, g) for a, g in zip(below, gradient, strict=True)))
+        of_biases.insert(0, sum(gradient))
+        gradient = gradient @ weights[layer].T
+    return of_weights, of_biases, gradient
+
+
 def maxout(x, n_units):
     """The largest piece of each unit, and its number."""
     y, chosen = np.zeros((len(x), n_units), x.dtype), np.zeros((len(x), n_units), int)

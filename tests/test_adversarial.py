@@ -303,3 +303,42 @@ def test_five_steps_of_a_bigan_are_those_of_pytorch(torch, loss, hidden):
             step.step()
     for network, parameters in zip(machine, (g, e, d), strict=True):
         assert_equal_networks(network, parameters)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [Rule(), Rule(loss="minimax", prior="normal", pack=2), Rule(n_discriminator_steps=2, real_target=0.9, l2=0.1)],
+    ids=["plain", "minimax, packed", "two steps, smooth, decay"],
+)
+def test_a_step_of_small_networks_in_one_call_is_the_same(rule, monkeypatch):
+    """Bit for bit: parameters, moments, and what is reported, of long and of short minibatches."""
+    results = []
+    for at_once in (True, False):
+        rule = rule._replace(optimizer=Adam(0.5))
+        state, reported = adversarial.init(networks_of_gan(pack=rule.pack, dtype=np.float32), rule), []
+        assert adversarial.is_small(state, 50, rule)
+        if not at_once:
+            monkeypatch.setattr(adversarial, "is_small", lambda *_: False)
+        for number, n_rows in enumerate((50, 50, 34, 50)):
+            rows, figures = rows_of(n_rows, number), np.full(6, np.nan, np.float32)
+            state, _ = adversarial.step(
+                state, rows, rule=rule, key=KEY, learning_rates=(0.01, 0.02), figures=figures
+            )  # fmt: skip
+            reported.append(figures)
+        assert state.updates == 4
+        results.append((reported, state))
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    (_, one), (_, other) = results
+    for k in range(2):
+        np.testing.assert_array_equal(one.machine[k].parameters, other.machine[k].parameters)
+        np.testing.assert_array_equal(one.moments[k].first, other.moments[k].first)
+        np.testing.assert_array_equal(one.moments[k].second, other.moments[k].second)
+        assert one.moments[k].steps == other.moments[k].steps
+
+
+def test_other_networks_and_steps_are_made_of_their_parts():
+    small = networks_of_gan(dtype=np.float32)
+    assert not adversarial.is_small(adversarial.init(small, Rule(optimizer=Momentum())), 50, Rule(optimizer=Momentum()))
+    assert not adversarial.is_small(adversarial.init(small, Rule()), 10**6, Rule())
+    for machine in (networks_of_gan(), networks_of_gan(HIDDEN["batch norm"], dtype=np.float32)):
+        assert not adversarial.is_small(adversarial.init(machine, Rule()), 50, Rule())

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastbm import chain
-from fastbm.kernels import formulas, networks
+from fastbm.kernels import formulas, networks, simd_cpu
 from fastbm.nn import activations
 from fastbm.nn.losses import logistic_loss
 
@@ -59,6 +59,86 @@ def test_extreme_inputs(xp, activation):
     networks.activate(y, xp.zeros(0, np.float32), activation=activation, slope=0.2)
     with np.errstate(over="ignore"):
         np.testing.assert_allclose(back(y), formulas.activate(x.astype(float), activation, 0.2), **CLOSE)
+
+
+LAYERS = {
+    "one": [(5, 1, "identity")],
+    "three": [(2, 33, "leaky_relu"), (33, 17, "relu"), (17, 1, "identity")],
+    "curved, no bias": [(3, 40, "tanh"), (40, 64, "sigmoid"), (64, 2, "tanh")],
+}
+"""Inputs, outputs and the activation of each layer."""
+
+
+def table_of(layers, has_bias):
+    """The table of layers, and how many parameters there are; each begins at a multiple of 16."""
+    table, begin = [], 0
+    for n_inputs, n_outputs, activation in layers:
+        bias = begin + -(-n_inputs * n_outputs // 16) * 16
+        table.append((n_inputs, n_outputs, begin, bias if has_bias else -1, networks.ACTIVATIONS.index(activation)))
+        begin = bias + -(-n_outputs // 16) * 16
+    return np.array(table), begin
+
+
+@pytest.mark.parametrize("level", simd_cpu.LEVELS)
+@pytest.mark.parametrize("n_rows", [1, 33, 400])
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_in_one_call(name, n_rows, level, monkeypatch):
+    """Outputs, and gradients of parameters and of some rows; what is not asked for is not written."""
+    if level not in simd_cpu.levels_here():
+        pytest.skip(f"{level}: this processor has only {', '.join(simd_cpu.levels_here())}")
+    monkeypatch.setattr(simd_cpu, "LEVEL", level)
+    layers, has_bias = LAYERS[name], name != "curved, no bias"
+    table, n_parameters = table_of(layers, has_bias)
+    parameters, x = numbers(0, n_parameters), numbers(1, n_rows, layers[0][0])
+    slopes = np.float64([0.2 if activation == "leaky_relu" else 0.0 for _, _, activation in layers])
+    widths = [n_outputs for _, n_outputs, _ in layers]
+    wide = np.full((n_rows, widths[-1] + 5), np.nan, np.float32)
+    hidden, out = np.full(n_rows * sum(widths[:-1]), np.nan, np.float32), wide[:, 2:-3]
+    networks.perceptron(x, parameters, hidden, out, layers=table, slopes=slopes)
+
+    weights = [parameters[w : w + n * m].reshape(n, m).astype(float) for n, m, w, _, _ in table]
+    biases = [parameters[b : b + m].astype(float) if has_bias else 0.0 for _, m, _, b, _ in table]
+    functions = [lambda x, f=f: formulas.activate(x, f, 0.2) for _, _, f in layers]
+    outputs = naive.perceptron(x.astype(float), weights, biases, functions)
+    np.testing.assert_allclose(out, outputs[-1], rtol=1e-4, atol=1e-4)
+    inside = [part.reshape(n_rows, -1) for part in np.split(hidden, n_rows * np.cumsum(widths[:-1]))[:-1]]
+    for got, expected in zip(inside, outputs, strict=False):
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+    assert np.isnan(wide[:, :2]).all()
+    assert np.isnan(wide[:, -3:]).all()
+
+    given, derivatives = numbers(2, *out.shape), [lambda y, f=f: activations.derivative(y, f, 0.2) for _, _, f in layers]
+    outputs = [each.astype(float) for each in (*inside, out)]
+    of_weights, of_biases, of_x = naive.perceptron_backward(given.astype(float), x, outputs, weights, derivatives)
+    gradients, room = np.full(n_parameters, 7.0, np.float32), np.empty(2 * n_rows * max([0, *widths[:-1]]), np.float32)
+    below, how = np.empty_like(x[: n_rows // 2]), {"layers": table, "slopes": slopes}
+    first_row = n_rows - len(below)
+    networks.perceptron_backward(
+        given.copy(), x, hidden, out, parameters, gradients, room, below, first_row=first_row, **how
+    )  # fmt: skip
+    for (n, m, w, b, _), of_weight, of_bias in zip(table, of_weights, of_biases, strict=True):
+        size = max(1.0, np.abs(of_weight).max())
+        np.testing.assert_allclose(gradients[w : w + n * m].reshape(n, m), of_weight, rtol=1e-3, atol=1e-5 * size)
+        if has_bias:
+            np.testing.assert_allclose(gradients[b : b + m], of_bias, rtol=1e-3, atol=1e-5 * size)
+    np.testing.assert_allclose(below, of_x[first_row:], rtol=1e-3, atol=1e-4)
+    again = np.empty_like(x)
+    networks.perceptron_backward(given.copy(), x, hidden, out, parameters, room[:0], room, again, first_row=0, **how)
+    np.testing.assert_array_equal(again[first_row:], below)
+
+
+def test_layers_in_one_call_are_checked():
+    table, n_parameters = table_of([(5, 3, "relu")], True)
+    x, parameters, out = numbers(0, 4, 5), numbers(1, n_parameters), np.empty((4, 3), np.float32)
+    how = {"layers": table, "slopes": np.zeros(1)}
+    with pytest.raises(ValueError, match=r"x must be a float32 matrix of shape \(4, 5\)"):
+        networks.perceptron(x.astype(float), parameters, x[:0, 0], out, **how)
+    with pytest.raises(ValueError, match=r"out must be a float32 matrix of shape \(4, 3\)"):
+        networks.perceptron(x, parameters, x[:0, 0], out[:3], **how)
+    with pytest.raises(ValueError, match=r"below must be a float32 matrix of shape \(2, 5\)"):
+        networks.perceptron_backward(
+            out, x, x[:0, 0], out, parameters, parameters[:0], x[:0, 0], out[:2], first_row=0, **how
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("n_pieces", [2, 5])

@@ -120,6 +120,35 @@ def test_kernels_agree_with_the_formulas(layers):
     np.testing.assert_allclose(case.network.gradients, exact.network.gradients, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("n_rows", [1, 6, 500])
+def test_small_dense_layers_in_one_call_are_those_one_after_the_other(n_rows):
+    """Bit for bit: outputs, and all gradients; rows may be slices."""
+    layers = gan.perceptron((5, 7, 33, 6, 3), gan.Hidden("leaky_relu"), "tanh", looks=True)
+    case = Case(layers, n_rows, np.float32)
+    x, factors = np.random.default_rng(2).normal(size=(2 * n_rows, 8)).astype(np.float32)[::2, 2:7], case.factors
+    results = []
+    for perceptron in (case.network.perceptron, None):
+        case.network.perceptron = perceptron
+        out = np.zeros((n_rows, 3), np.float32)
+        y, backward = case.network.forward(x, case.run, out=out)
+        assert y is out
+        of_x = backward(factors.copy(), True, slice(n_rows // 3, None)).copy()
+        results.append((out, of_x, case.network.gradients.copy(), backward(factors.copy(), False, slice(None)).copy()))
+        assert backward(factors.copy(), True, None) is None
+    assert results[0][1].shape == (n_rows - n_rows // 3, 5)
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_which_networks_are_computed_in_one_call():
+    small, row = Network.initial([Dense(5, 4)], 0), np.zeros((1, 5), np.float32)
+    assert small.perceptron.takes(1000, row)
+    assert not small.perceptron.takes(1_000_000, row)
+    assert not small.perceptron.takes(1, row, row.astype(float))
+    assert not small.perceptron.takes(1, row, None)
+    assert Network.initial(LAYERS["dropout"], 0).perceptron is None
+
+
 def test_nothing_is_allocated_for_a_second_minibatch_and_a_short_one_is_a_view():
     case = Case(LAYERS["discriminator of pairs"], dtype=np.float32)
     _, backward = case.forward()

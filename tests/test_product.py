@@ -16,7 +16,8 @@ from fastbm import chain, kernels
 from fastbm.kernels import formulas, product_cpu, simd_cpu, threads_cpu, tile_cpu
 
 FOLDER = Path(__file__).parent
-SIZES = [(1, 1, 1), (1, 33, 17), (15, 17, 33), (33, 300, 100), (14, 16, 32), (100, 2, 128), (3, 0, 5), (0, 3, 4), (4, 3, 0)]
+SIZES = [(1, 1, 1), (1, 33, 17), (15, 17, 33), (33, 300, 100), (14, 16, 32), (100, 2, 128), (3, 0, 5), (0, 3, 4), (4, 3, 0),
+         (200, 64, 1), (40, 300, 3), (5, 7, 4), (5, 0, 2)]  # fmt: skip
 """Rows, terms and columns."""
 CASES = [(ta, tb, more) for ta in (False, True) for tb in (False, True) for more in (False, True)]
 
@@ -131,6 +132,17 @@ class TestActivations:
             expected = expected_of(activation, x.astype(np.float64), np.float64(np.float32(0.2)))
         got = run(x[:, None], np.ones((1, 1), np.float32), activation=activation)[:, 0]
         np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-37)
+
+    @pytest.mark.parametrize("activation", kernels.ACTIVATIONS)
+    @pytest.mark.parametrize("n_columns", [1, 3, 4])
+    def test_a_few_columns_are_those_of_many(self, n_columns, activation, level, n_threads):
+        """Rows and columns change places then."""
+        left, right, bias, start = random(700, 300), random(300, 40, seed=1), random(40, seed=2), random(700, 40, seed=3)
+        for transpose_a, transpose_b, more in CASES:
+            how = {"bias": bias, "activation": activation, "transpose_a": transpose_a, "transpose_b": transpose_b}
+            whole = run(left, right, start=start if more else None, **how)
+            got = run(left, right[:, :n_columns], start=start[:, :n_columns] if more else None, **how)
+            np.testing.assert_array_equal(got, whole[:, :n_columns])
 
     def test_two_products_in_one_activation(self, level, n_threads):
         """The input of a layer between two others."""

@@ -3,6 +3,7 @@
 import numpy as np
 from numba import float32, njit
 
+from fastbm.kernels.bends_cpu import bend_back
 from fastbm.kernels.compile_cpu import kernel
 from fastbm.kernels.draw_cpu import ONE, SMALLEST_LOGIT, exp_negative
 from fastbm.kernels.networks import ACTIVATIONS
@@ -91,17 +92,10 @@ def run_chunks_backward(first, last, gradient, y, sums, kind, slope):
 
 @kernel
 def run_activate_backward(first, last, gradient, y, bias_gradient, kind, slope):
-    sums = np.empty(COLUMNS, np.float32)
-    for block in range(first, last):
-        begin, end = COLUMNS * block, min(COLUMNS * block + COLUMNS, y.shape[1])
-        sums[:] = ZERO
-        for row in range(y.shape[0]):
-            line = gradient[row, begin:end]
-            multiply_by_slope(line, y[row, begin:end], kind, slope)
-            for unit in range(line.size):
-                sums[unit] += line[unit]
-        if bias_gradient.size:
-            bias_gradient[begin:end] = sums[: end - begin]
+    begin, end = COLUMNS * first, min(COLUMNS * last, y.shape[1])
+    at, width = 4 * begin, y.shape[1]
+    sums = bias_gradient.ctypes.data + at if bias_gradient.size else 0
+    bend_back(gradient.ctypes.data + at, width, y.ctypes.data + at, width, sums, y.shape[0], end - begin, kind, slope)
 
 
 @njit

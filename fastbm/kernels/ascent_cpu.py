@@ -63,7 +63,7 @@ def multiplies(grey, means) -> bool:
 def gradient_of(grey, means, factors, shape):
     """Return what grey data add to the gradient of weights of this shape."""
     gradient, terms = np.empty(shape, np.float32), grey * factors[: len(grey), None]
-    multiply(terms, means[: len(grey), : shape[1]], gradient, gradient, None, 0, 0.0, True, False, False)
+    multiply(terms, means[: len(grey), : shape[1]], gradient, gradient, None, 0, 0.0, 1, 0, 0)
     return gradient
 
 

@@ -14,11 +14,16 @@ ZERO, ONE, SMALLEST = np.float32(0), np.float32(1), np.float32(1e-37)
 
 
 def adam(parameters, gradients, first, second, *, rate, beta_1, beta_2, scale, epsilon, l2, n_decayed):
-    numbers = [np.float32(number) for number in (rate, 1 - beta_1, beta_2, 1 - beta_2, scale, epsilon, l2)]
     share_out(
-        run_adam, -(-parameters.size // PART), COST_OF_A_PARAMETER * PART, parameters, gradients, first, second, *numbers,
-        n_decayed,
+        run_adam, -(-parameters.size // PART), COST_OF_A_PARAMETER * PART, parameters, gradients, first, second,
+        *numbers_of_adam(rate, beta_1, beta_2, scale, epsilon, l2, n_decayed),
     )  # fmt: skip
+
+
+def numbers_of_adam(rate, beta_1, beta_2, scale, epsilon, l2, n_decayed):
+    """Return what a kernel needs to know of a step of Adam."""
+    numbers = (rate, 1 - beta_1, beta_2, 1 - beta_2, scale, epsilon, l2)
+    return *map(np.float32, numbers), n_decayed
 
 
 def descend(parameters, gradients, velocity, *, rate, momentum, l2, n_decayed):

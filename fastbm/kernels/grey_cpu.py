@@ -23,7 +23,7 @@ def grey_infer(rows, weights, bias, logits, means):
     n_rows = rows.shape[0]
     if is_dense(rows, DENSE):
         sums, values = logits[:n_rows, : bias.size], means[:n_rows, : bias.size]
-        multiply(rows, weights, sums, values, bias, SIGMOID, 0.0, False, False, False)
+        multiply(rows, weights, sums, values, bias, SIGMOID, 0.0, 0, 0, 0)
         return
     cost = 4 * COST_OF_A_COUPLING * weights.size
     threads = worth(n_rows * cost)

@@ -28,6 +28,54 @@ def activate_backward(gradient, y, bias_gradient, *, activation, slope):
     _for(y, "activation").activate_backward(gradient, y, bias_gradient, activation=activation, slope=slope)
 
 
+def perceptron(x, parameters, hidden, out, *, layers, slopes):
+    """Pass rows through dense layers one after the other: y_0 = x, y_l ← f(y_(l-1) W_l + b_l), the last one to `out`.
+
+    `layers` (n_layers, 5) int64 has a row for each: numbers of its inputs and of its outputs, where in `parameters`, flat, its
+    weights (n_inputs, n_outputs) begin, and where its bias does, -1 where there is none, and which of `ACTIVATIONS` it has;
+    `slopes` (n_layers,) float64 are those of "leaky_relu", 0 elsewhere. `x` (n_rows, n_inputs) and `out` (n_rows, n_outputs)
+    may have rows at any distance. `hidden` is flat: the outputs of the other layers go there, one matrix after the other.
+
+    On the CPU only, on one thread, and for small networks: one call instead of one for each layer. Bit for bit what
+    ``kernels.product`` makes of each layer. Twin: ``naive.perceptron`` in the tests.
+    """
+    _for(out, "perceptron").perceptron(x, parameters, hidden, out, layers=layers, slopes=slopes)
+
+
+def perceptron_backward(gradient, x, hidden, out, parameters, gradients, room, below, *, layers, slopes, first_row):
+    """Take the gradient of `out` back through the layers of `perceptron`; it is overwritten.
+
+    Those of the parameters are written to `gradients`, flat like them, or of size 0 where they are not wanted; that of the rows
+    from `first_row` on of `x` to `below` (n, n_inputs), which may have no rows. `room` is flat, twice as large as the widest
+    matrix of hidden units. Sums over rows are in their order. Twin: ``naive.perceptron_backward`` in the tests.
+    """
+    _for(out, "perceptron").perceptron_backward(
+        gradient, x, hidden, out, parameters, gradients, room, below, layers=layers, slopes=slopes, first_row=first_row
+    )  # fmt: skip
+
+
+def adversarial_step(
+    both, z, room, generator, discriminator, moments, figures, *, pack, normal, key, update, real_target, target, weight,
+    of_generator, of_discriminator, moves,
+):  # fmt: skip
+    """Make a step of ``training.adversarial`` with two networks of dense layers and with Adam: what it does, bit for bit.
+
+    `both` (2 n_rows, n_features) holds rows of data, and gets as many samples; `z` (n_rows, latent_dim) gets latents, drawn as
+    `draw_latent` does with the blocks 0 and 1. Each network is a tuple of what `perceptron_backward` has by these names:
+    parameters, gradients, hidden, room, layers, slopes; `moments` are two of the generator's and two of the other's. `room`
+    (4 n_rows // pack + n_rows n_features,) is overwritten; `figures` (6,) gets what `logistic_loss` reports. `real_target` is
+    that of data, `target` and `weight` those of the generator, which `moves` or does not. `of_generator` and `of_discriminator`
+    are tuples: rate, beta_1, beta_2, scale, epsilon, l2 and n_decayed of `adam`.
+
+    On the CPU only, on one thread, and for small networks. Twin: ``training.adversarial`` without it.
+    """
+    _for(both, "adversarial").adversarial_step(
+        both, z, room, generator, discriminator, moments, figures, pack=pack, normal=normal, key=key, update=update,
+        real_target=real_target, target=target, weight=weight, of_generator=of_generator, of_discriminator=of_discriminator,
+        moves=moves,
+    )  # fmt: skip
+
+
 def maxout(x, y, chosen):
     """y[r, u] ← the largest x[r, k n_units + u] over the pieces k; `chosen` (n_rows, n_units) uint8 gets its k, the first.
 

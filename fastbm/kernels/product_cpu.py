@@ -6,9 +6,10 @@ taken over `DEPTH` terms at a time.
 """
 
 import numpy as np
-from numba import carray, float32, njit
+from numba import carray, float32, int64, njit
 
 from fastbm.kernels import ACTIVATIONS, formulas, simd_cpu
+from fastbm.kernels.bends_cpu import bend
 from fastbm.kernels.compile_cpu import kernel
 from fastbm.kernels.draw_cpu import ONE, exp_negative, write_means
 from fastbm.kernels.threads_cpu import share_out, worth
@@ -18,6 +19,8 @@ DEPTH, ROWS = 256, 336
 """Terms of the sums that are added at a time, and rows of one block, whose panels then stay in the second cache."""
 RUNS_A_THREAD = 2
 """Parts for each thread: few, because every part packs its rows and columns for itself."""
+NARROW = 4
+"""Columns up to which rows and columns change places, as most of a tile's columns would be empty."""
 COST_OF_A_TERM = 0.02
 """Nanoseconds to multiply and add."""
 FLOAT, SIGMOID, TANH = np.dtype(np.float32), ACTIVATIONS.index("sigmoid"), ACTIVATIONS.index("tanh")
@@ -36,7 +39,7 @@ def product(a, b, out, *, transpose_a=False, transpose_b=False, accumulate=False
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
     slope = float(slope) if activation == "leaky_relu" else 0.0
-    multiply(a, b, out, out, bias, ACTIVATIONS.index(activation), slope, bool(transpose_a), bool(transpose_b), bool(accumulate))
+    multiply(a, b, out, out, bias, ACTIVATIONS.index(activation), slope, int(transpose_a), int(transpose_b), int(accumulate))
 
 
 def check(a, b, out, bias, transpose_a, transpose_b):
@@ -99,7 +102,7 @@ def parts_of(n_rows, n_columns, tile, n_threads):
 
 @kernel
 def address(array):
-    return array.ctypes.data
+    return int64(array.ctypes.data)
 
 
 @kernel
@@ -107,6 +110,12 @@ def run_product(
     first, last, level, height, width, lines, out, out_width, result, result_width, n_rows, n_columns, n_terms, a, a_width,
     transpose_a, b, b_width, transpose_b, b_columns, accumulate, bias, activation, slope, row_parts, column_parts,
 ):  # fmt: skip
+    is_turned = n_columns <= NARROW and n_columns < n_rows and b_columns == n_columns
+    sums, sums_width, turned = out, out_width, aligned(n_rows * n_columns if is_turned else 0)
+    if is_turned:
+        a, a_width, transpose_a, b, b_width, transpose_b = b, b_width, 1 - transpose_b, a, a_width, 1 - transpose_a
+        n_rows, n_columns, row_parts, column_parts, b_columns = n_columns, n_rows, 1, row_parts, n_rows
+        out, out_width = turned.ctypes.data, n_columns
     n_blocks, n_slivers = max(-(-n_terms // DEPTH), 1), -(-n_columns // width)
     deepest = -(-n_terms // (n_blocks * lines)) * lines
     panel_size, most_panels = 4 * deepest * lines, (n_rows // row_parts + 1) // height + 1
@@ -118,6 +127,10 @@ def run_product(
         row, last_row = cut(n_rows, part // column_parts, row_parts)
         column, last_column = cut(n_slivers, part % column_parts, column_parts)
         column, last_column, n_panels = width * column, min(width * last_column, n_columns), -(-(last_row - row) // height)
+        if is_turned and accumulate:
+            for r in range(n_rows):
+                line, there = out + 4 * (r * out_width + column), sums + 4 * (column * sums_width + r)
+                turn(there, sums_width, line, last_column - column, False)
         for block in range(n_blocks):
             k, end = cut(n_terms, block, n_blocks)
             depth, fresh = end - k, block == 0 and not accumulate
@@ -150,11 +163,21 @@ def run_product(
                     )  # fmt: skip
                     if n_written < width:
                         copy_block(at, out_width, at_edge, width, stop - begin, n_written)
-        if bias != 0 or activation != 0:
+        if is_turned:
+            for r in range(n_rows):
+                line, n = out + 4 * (r * out_width + column), last_column - column
+                if bias != 0:
+                    add(line, bias + 4 * r, n)
+                if result != sums:
+                    turn(sums + 4 * (column * sums_width + r), sums_width, line, n, True)
+                if activation != 0:
+                    finish(line, line, 0, n, activation, slope, room)
+                turn(result + 4 * (column * result_width + r), result_width, line, n, True)
+        elif bias != 0 or activation != 0:
             for r in range(row, last_row):
-                sums, values = out + 4 * (r * out_width + column), result + 4 * (r * result_width + column)
-                finish(sums, values, bias and bias + 4 * column, last_column - column, activation, slope, room)
-    return panels.size + sliver.size + edge.size + zeros.size  # numba lets go of what is not named any more
+                given, values = out + 4 * (r * out_width + column), result + 4 * (r * result_width + column)
+                finish(given, values, bias and bias + 4 * column, last_column - column, activation, slope, room)
+    return panels.size + sliver.size + edge.size + zeros.size + turned.size  # numba lets go of what is not named any more
 
 
 @njit(forceinline=True)
@@ -191,12 +214,31 @@ def aligned(size):
 
 
 @njit
-def finish(sums, result, bias, n, activation, slope, room):
-    """Add the bias to n sums, and write what the activation makes of them.
+def turn(column, width, line, n, back):
+    """Copy n numbers that lie `width` numbers apart to a line of them, or `back`."""
+    apart, close = carray(floats_at(column), (n * width,)), carray(floats_at(line), (n,))
+    for k in range(n):
+        if back:
+            apart[k * width] = close[k]
+        else:
+            close[k] = apart[k * width]
 
-    By way of `room`: where results may be written over the sums that they are made of, loops are not vectorised.
-    """
-    x, y, slope = carray(floats_at(sums), (n,)), carray(floats_at(result), (n,)), float32(slope)
+
+@njit
+def add(line, bias, n):
+    """Add one number to n."""
+    x, added = carray(floats_at(line), (n,)), carray(floats_at(bias), (1,))[0]
+    for k in range(n):
+        x[k] += added
+
+
+@njit
+def finish(sums, result, bias, n, activation, slope, room):
+    """Add the bias to n sums, and write what the activation makes of them; sigmoid and tanh by way of `room`."""
+    if activation != SIGMOID and activation != TANH:
+        bend(result, sums, bias, n, activation == 0, float32(slope))
+        return
+    x, y = carray(floats_at(sums), (n,)), carray(floats_at(result), (n,))
     if bias == 0:
         for k in range(n):
             room[k] = x[k]
@@ -209,11 +251,8 @@ def finish(sums, result, bias, n, activation, slope, room):
             x[k] = room[k]
     if activation == SIGMOID:
         write_means(y, room)
-    elif activation == TANH:
-        write_tanh(y, room)
     else:
-        for k in range(n):
-            y[k] = room[k] if activation == 0 or room[k] > float32(0) else slope * room[k] + float32(0)
+        write_tanh(y, room)
 
 
 @njit(error_model="numpy")

@@ -13,6 +13,7 @@ from fastbm.nn import initializers
 from fastbm.nn.batch_norm import BatchNorm
 from fastbm.nn.convolution import Convolution, TransposedConvolution
 from fastbm.nn.maxout import Maxout
+from fastbm.nn.perceptron import Perceptron
 from fastbm.nn.workspace import Run, Workspace
 
 MULTIPLIED = ("weights", "gain")
@@ -30,6 +31,7 @@ class Network:
 
     def __init__(self, layers: Iterable, parameters, statistics):
         self.layers, self.parameters, self.statistics = tuple(layers), parameters, statistics
+        self.perceptron = Perceptron.of(self.layers, layout(self.layers, "parameters"))
         self._views: Any = None
         self._gradients: Any = None
         self._n_decayed: int | None = None
@@ -90,6 +92,8 @@ class Network:
         parameters to ``self.gradients``; it returns that of some `rows` of x, a slice, or nothing where `rows` is None. It may
         be called again before the next forward of the same workspace.
         """
+        if self.perceptron is not None and self.perceptron.takes(x.shape[0], self.parameters, x):
+            return self.perceptron.forward(self, x, run, out)
         backwards, last = [], len(self.layers) - 1
         for at, (layer, own) in enumerate(zip(self.layers, self.views, strict=True)):
             x, back = layer.forward(own, x, run, at, out if at == last else None)

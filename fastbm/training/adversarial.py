@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from fastbm.kernels import networks
 from fastbm.machines.gan import draw_latent
 from fastbm.nn.losses import logistic_loss
 from fastbm.nn.network import Network
@@ -75,13 +76,48 @@ def step(state: State, rows, *, rule: Rule, key, learning_rates, figures) -> tup
     `rows` (n, n_features), n a multiple of `pack`; `learning_rates` of the generator and of the discriminator; `figures`
     (len(FIGURES),) is written and returned.
     """
+    moves = (state.updates + 1) % rule.n_discriminator_steps == 0
+    if is_small(state, rows.shape[0], rule):
+        state = step_at_once(
+            state, rows, rule=rule, key=key, learning_rates=learning_rates, figures=figures, moves=moves
+        )  # fmt: skip
+        return state._replace(updates=state.updates + 1), figures
     generator_rate, discriminator_rate = learning_rates
     state = ascend_discriminator(state, rows, rule=rule, key=key, learning_rate=discriminator_rate, figures=figures)
-    if (state.updates + 1) % rule.n_discriminator_steps == 0:
+    if moves:
         state = descend_generator(state, len(rows), rule=rule, key=key, learning_rate=generator_rate, figures=figures)
     else:
         figures[4:] = 0.0
     return state._replace(updates=state.updates + 1), figures
+
+
+def is_small(state: State, n_rows: int, rule: Rule) -> bool:
+    """Whether a step is made in one call: with dense layers alone, few units, in float32 on the CPU, and with Adam."""
+    return type(rule.optimizer) is Adam and all(
+        network.perceptron is not None and network.perceptron.takes(2 * n_rows, network.parameters) for network in state.machine
+    )
+
+
+def step_at_once(state: State, rows, *, rule: Rule, key, learning_rates, figures, moves: bool) -> State:
+    """Do what `ascend_discriminator` does, and, where the generator `moves`, `descend_generator`: the same, bit for bit."""
+    (n_rows, width), (of_generator, space) = rows.shape, state.spaces
+    both, room = space.rows("both", 2 * n_rows, width), space.rows("logits and gradients", n_rows, 4 + width)
+    both[:n_rows, :] = rows
+    each, numbers, moments = [], [], []
+    for network, past, own, rate in zip(state.machine, state.moments, state.spaces, learning_rates, strict=True):
+        tables = network.perceptron
+        arrays = *tables.arrays(own, 2 * n_rows), tables.layers, tables.slopes
+        each.append((network.parameters, network.gradients, *arrays))
+        numbers.append(tuple(rule.optimizer.numbers(network, past, rate, rule.l2).values()))
+        moments.append(past._replace(steps=past.steps + (moves or network is state.machine[1])))
+    of_each, (target, weight) = (*state.moments[0][:2], *state.moments[1][:2]), LOSSES[rule.loss]
+    z = of_generator.rows("z", n_rows, state.machine[0].layers[0].n_inputs)
+    networks.adversarial_step(
+        both, z, room.reshape(-1), *each, of_each, figures, pack=rule.pack, normal=rule.prior == "normal", key=key,
+        update=state.updates, real_target=rule.real_target, target=target, weight=weight, of_generator=numbers[0],
+        of_discriminator=numbers[1], moves=moves,
+    )  # fmt: skip
+    return state._replace(moments=tuple(moments))
 
 
 def ascend_discriminator(state: State, rows, *, rule: Rule, key, learning_rate: float, figures) -> State:

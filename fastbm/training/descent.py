@@ -38,14 +38,18 @@ class Adam(NamedTuple):
 
     def step(self, network: Network, moments: Moments, *, learning_rate: float, l2: float = 0.0) -> Moments:
         """Move the parameters by their gradients, in place; `l2` pulls those that inputs are multiplied by to 0."""
-        steps = moments.steps + 1
-        numbers = {
-            "rate": learning_rate / (1 - self.beta_1**steps), "scale": 1 / math.sqrt(1 - self.beta_2**steps),
-            "beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon, "l2": l2, "n_decayed": network.n_decayed,
-        }  # fmt: skip
         arrays = network.parameters, network.gradients, moments.first, moments.second
+        numbers = self.numbers(network, moments, learning_rate, l2)
         (networks.adam if is_compiled(network.parameters) else adam)(*arrays, **numbers)
-        return moments._replace(steps=steps)
+        return moments._replace(steps=moments.steps + 1)
+
+    def numbers(self, network: Network, moments: Moments, learning_rate: float, l2: float) -> dict[str, float]:
+        """Return what ``kernels.networks.adam`` needs to know of the next step."""
+        steps = moments.steps + 1
+        return {
+            "rate": learning_rate / (1 - self.beta_1**steps), "beta_1": self.beta_1, "beta_2": self.beta_2,
+            "scale": 1 / math.sqrt(1 - self.beta_2**steps), "epsilon": self.epsilon, "l2": l2, "n_decayed": network.n_decayed,
+        }  # fmt: skip
 
 
 class Momentum(NamedTuple):
