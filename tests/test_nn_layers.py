@@ -12,11 +12,13 @@ from fastbm.machines import bigan, gan
 from fastbm.nn import initializers
 from fastbm.nn.activations import NAMES
 from fastbm.nn.batch_norm import BatchNorm
+from fastbm.nn.convolution import Convolution, TransposedConvolution, Window
 from fastbm.nn.dense import Dense
 from fastbm.nn.dropout import Dropout
 from fastbm.nn.join import Join
 from fastbm.nn.losses import logistic_loss
 from fastbm.nn.maxout import Maxout
+from fastbm.nn.merged import merged
 from fastbm.nn.network import CHUNK, Network
 from fastbm.nn.workspace import Run, Workspace
 
@@ -192,6 +194,29 @@ def test_population_moments_are_exact_layer_after_layer():
     run = Run(Workspace(network.parameters), n_groups=1)
     whole, _ = network.forward(x, run)  # the minibatch is then the population
     np.testing.assert_allclose(network.evaluate(x), whole, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("layers", "n_left"),
+    [
+        ([Dense(6, 8), BatchNorm(8, "tanh")], 1),
+        ([Dense(6, 8, has_bias=False), BatchNorm(8, "relu", is_scaled=False), Dense(8, 2)], 2),
+        ([Dense(6, 8, "relu"), BatchNorm(8)], 2),
+        ([Dense(6, 8), BatchNorm(4, n_pixels=2)], 2),
+        ([Convolution(Window(3, 2, 1), 5), BatchNorm(5, "leaky_relu", 0.3)], 1),
+        ([TransposedConvolution(Window(4, 2, 3), 3, has_bias=False), BatchNorm(3, "relu", n_pixels=8)], 1),
+    ],
+)
+def test_moments_of_the_population_are_taken_into_the_layer_before(layers, n_left):
+    """Gains, offsets, biases, means and variances of all sizes; what has an activation, or other units, stays as it is."""
+    network, rng = Network.initial(layers, 0, dtype=np.float64), np.random.default_rng(1)
+    for numbers in (network.parameters, network.statistics):
+        numbers[...] = rng.random(numbers.shape) + 0.5
+    before, x = network.parameters.copy(), rng.normal(size=(7, 6))
+    assert len(merged(network.layers, network.views)[0]) == n_left
+    apart, _ = network.forward(x, Run(Workspace(network.parameters), training=False))
+    np.testing.assert_allclose(network.evaluate(x), apart, rtol=1e-12)
+    np.testing.assert_array_equal(network.parameters, before)
 
 
 @pytest.mark.parametrize("n_rows", [1, CHUNK, CHUNK + 1])

@@ -13,6 +13,7 @@ from fastbm.nn import initializers
 from fastbm.nn.batch_norm import BatchNorm
 from fastbm.nn.convolution import Convolution, TransposedConvolution
 from fastbm.nn.maxout import Maxout
+from fastbm.nn.merged import merged
 from fastbm.nn.perceptron import Perceptron
 from fastbm.nn.workspace import Run, Workspace
 
@@ -21,7 +22,7 @@ MULTIPLIED = ("weights", "gain")
 MOMENTS = ("mean", "variance")
 ALIGNED = 16
 """Each parameter begins at a multiple of so many numbers."""
-CHUNK, CHUNK_OF_IMAGES = 256, 32
+CHUNK, CHUNK_OF_IMAGES = 256, 64
 """Rows that are computed together after training; the last ones with rows of zeros behind them, so that none depends on how
 many there are."""
 
@@ -118,7 +119,7 @@ class Network:
         """Return the outputs for rows after training, as a new array; no row's depends on the others."""
         out: Any = None
         xp, run = namespace(self.parameters), Run(Workspace(self.parameters), training=False)
-        n_rows, chunk = x.shape[0], self.chunk
+        n_rows, chunk, forward = x.shape[0], self.chunk, part_of(*merged(self.layers, self.views)).forward
         if type(self.parameters) is np.ndarray and self.parameters.dtype == np.float32:
             chunk = min(chunk, n_rows)  # sums of our own kernels do not depend on how many rows there are
         pairs = [
@@ -129,7 +130,7 @@ class Network:
             for rows, some in pairs:
                 some[: end - begin, :] = rows[begin:end, :]
                 some[end - begin :, :] = 0.0
-            y, _ = self.forward(pairs[0][1], run._replace(side=pairs[-1][1]))
+            y, _ = forward(pairs[0][1], run._replace(side=pairs[-1][1]))
             out = xp.empty((n_rows, y.shape[1]), dtype=y.dtype) if out is None else out
             out[begin:end, :] = y[: end - begin, :]
         return out
@@ -142,8 +143,7 @@ class Network:
         run = Run(Workspace(self.parameters), training=False)
         for at, layer in enumerate(self.layers):
             if isinstance(layer, BatchNorm):
-                before = Network(self.layers[:at], None, None)
-                before._views = self.views[:at]
+                before = part_of(self.layers[:at], self.views[:at])
                 reached = (before.forward(x, run._replace(side=side))[0] for x, side in inputs())
                 moments = moments_of(namespace(x).reshape(x, (-1, layer.n_units)) for x in reached)
                 for name, moment in zip(MOMENTS, moments, strict=True):
@@ -164,6 +164,13 @@ class Network:
 
     def __setstate__(self, state):
         self.__init__(*state)
+
+
+def part_of(layers, views) -> Network:
+    """Return a network of these layers with these parameters, by name, to go forward only."""
+    network = Network(layers, None, None)
+    network._views = views
+    return network
 
 
 def moments_of(batches) -> tuple[Any, Any]:
