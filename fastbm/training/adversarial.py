@@ -16,7 +16,7 @@ References
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from fastbm.kernels import networks
 from fastbm.machines.gan import draw_latent
@@ -100,24 +100,31 @@ def is_small(state: State, n_rows: int, rule: Rule) -> bool:
 
 def step_at_once(state: State, rows, *, rule: Rule, key, learning_rates, figures, moves: bool) -> State:
     """Do what `ascend_discriminator` does, and, where the generator `moves`, `descend_generator`: the same, bit for bit."""
-    (n_rows, width), (of_generator, space) = rows.shape, state.spaces
-    both, room = space.rows("both", 2 * n_rows, width), space.rows("logits and gradients", n_rows, 4 + width)
+    (n_rows, width), spaces, optimizer = rows.shape, state.spaces, cast(Adam, rule.optimizer)
+    both, room = spaces[1].rows("both", 2 * n_rows, width), spaces[1].rows("logits and gradients", n_rows, 4 + width)
     both[:n_rows, :] = rows
-    each, numbers, moments = [], [], []
-    for network, past, own, rate in zip(state.machine, state.moments, state.spaces, learning_rates, strict=True):
-        tables = network.perceptron
-        arrays = *tables.arrays(own, 2 * n_rows), tables.layers, tables.slopes
-        each.append((network.parameters, network.gradients, *arrays))
-        numbers.append(tuple(rule.optimizer.numbers(network, past, rate, rule.l2).values()))
-        moments.append(past._replace(steps=past.steps + (moves or network is state.machine[1])))
-    of_each, (target, weight) = (*state.moments[0][:2], *state.moments[1][:2]), LOSSES[rule.loss]
-    z = of_generator.rows("z", n_rows, state.machine[0].layers[0].n_inputs)
+    generator, discriminator = (arrays_of(network, own, 2 * n_rows) for network, own in zip(state.machine, spaces, strict=True))
+    of_generator, of_discriminator = (
+        tuple(optimizer.numbers(network, past, rate, rule.l2).values())
+        for network, past, rate in zip(state.machine, state.moments, learning_rates, strict=True)
+    )
+    moments, (target, weight) = (*state.moments[0][:2], *state.moments[1][:2]), LOSSES[rule.loss]
     networks.adversarial_step(
-        both, z, room.reshape(-1), *each, of_each, figures, pack=rule.pack, normal=rule.prior == "normal", key=key,
-        update=state.updates, real_target=rule.real_target, target=target, weight=weight, of_generator=numbers[0],
-        of_discriminator=numbers[1], moves=moves,
+        both, spaces[0].rows("z", n_rows, state.machine[0].layers[0].n_inputs), room.reshape(-1), generator, discriminator,
+        moments, figures, pack=rule.pack, normal=rule.prior == "normal", key=key, update=state.updates,
+        real_target=rule.real_target, target=target, weight=weight, of_generator=of_generator,
+        of_discriminator=of_discriminator, moves=moves,
     )  # fmt: skip
-    return state._replace(moments=tuple(moments))
+    first, second = state.moments
+    return state._replace(
+        moments=(first._replace(steps=first.steps + moves), second._replace(steps=second.steps + 1))
+    )  # fmt: skip
+
+
+def arrays_of(network: Network, space: Workspace, n_rows: int) -> tuple:
+    """Return a network as ``kernels.networks.adversarial_step`` takes it."""
+    tables: Any = network.perceptron
+    return network.parameters, network.gradients, *tables.arrays(space, n_rows), tables.layers, tables.slopes
 
 
 def ascend_discriminator(state: State, rows, *, rule: Rule, key, learning_rate: float, figures) -> State:
