@@ -7,7 +7,7 @@ of their kind. The result is judged, and so is the other sample itself. It is th
 than to 95 % of all others.
 
 The discriminator soon tells drawings from samples with ease, and then two faces are all there is; so its rate is half the
-generator's, 0.9 is asked for instead of 1, both rates fall to 0, and minibatches are small; ``--paper`` has the paper's settings.
+generator's, 0.9 is asked for instead of 1, both rates fall to 0, and minibatches are small; ``--paper`` is as the paper has it.
 
     python benchmarks/quality/dcgan_faces.py [--passes 12] [--picture faces.png] [--arithmetic sum.png]
 """
