@@ -14,8 +14,9 @@ import pytest
 
 from fastbm import BernoulliRBM, chain, evaluation, kernels
 from fastbm.evaluation import annealing, beta_schedule, bridge
+from fastbm.evaluation.bridge import Estimate
 from fastbm.evaluation.exact import exact_log_partition
-from fastbm.evaluation.partition import LogPartition, anneal, log_partition
+from fastbm.evaluation.partition import Annealing, LogPartition, anneal, bracket, log_partition
 from fastbm.evaluation.paths import annealed, rbm_path
 from fastbm.machines import rbm
 from fastbm.machines.rbm import RBM
@@ -143,6 +144,14 @@ def test_the_bracket_holds_and_the_result_is_named(trained):
     assert found.lower <= exact.log_z <= found.upper
     assert 0 < found.stderr < 0.2
     assert 32 < found.effective_sample_size <= 64
+
+
+def test_estimates_that_contradict_each_other_have_a_bracket():
+    def found(forward, reverse):
+        return Annealing(Estimate(forward, 0.1), Estimate(reverse, 0.1), Estimate((forward + reverse) / 2, 0.1), 10.0)
+
+    assert bracket(found(190.0, 191.0), 190.5) == pytest.approx((189.8, 191.2))
+    assert bracket(found(191.9, 188.7), 190.3) == pytest.approx((188.9, 191.7))
 
 
 def test_more_betas_lower_the_error(trained):

@@ -179,9 +179,14 @@ def log_partition(
     )  # fmt: skip
     _warn(found)
     log_z, stderr = found.bridge
-    lower = min(found.forward.value - WIDTH * found.forward.stderr, log_z)
-    upper = max(found.reverse.value + WIDTH * found.reverse.stderr, log_z)
+    lower, upper = bracket(found, log_z)
     return LogPartition(log_z, stderr, lower, upper, found.effective_sample_size, "ais")
+
+
+def bracket(found: Annealing, log_z: float) -> tuple[float, float]:
+    """Return what log Z lies between: an end of each estimate, and where they contradict each other these are crossed."""
+    ends = found.forward.value - WIDTH * found.forward.stderr, found.reverse.value + WIDTH * found.reverse.stderr
+    return min(*ends, log_z), max(*ends, log_z)
 
 
 def _over_classes(machine, **how) -> LogPartition:
