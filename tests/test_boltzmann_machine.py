@@ -181,7 +181,7 @@ def test_wrong_couplings_are_errors(couplings, message):
         (np.zeros(4), {}, r"bias must have shape \(3,\)"),
         ([0, np.nan, 0], {}, "bias must be finite"),
         (["a", "b", "c"], {}, "bias must be an array"),
-        (np.zeros(3), {"n_visible": 4}, "do not match"),
+        (np.zeros(3), {"n_visible": 4}, "n_visible must be at most 3"),
         (np.zeros(3), {"n_visible": 0}, "n_visible"),
         (np.zeros(3), {"n_hidden": 1}, "do not match"),
     ],

@@ -50,8 +50,9 @@ class GaussianRBM(Likelihood, GaussianSampling):
     random_state : int, RandomState instance or None, default=None
         Seed of the initial weights and of all chains; an int repeats the same results.
     algorithm : {"pcd", "cd", "pt"}, default="pcd"
-        How the model is sampled for its statistics: by chains that persist between updates; by chains that start at each
-        minibatch; or by parallel tempering, persistent chains at several inverse temperatures which exchange their states.
+        How the model is sampled for its statistics: by chains that persist between updates [1]_; by chains that start at each
+        minibatch [2]_; or by parallel tempering [5]_, persistent chains at several inverse temperatures which exchange their
+        states.
     n_gibbs_steps : int, default=1
         Sweeps of the chains for each update.
     n_chains : int, default=None

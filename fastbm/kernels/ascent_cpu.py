@@ -235,10 +235,11 @@ def step(weights, ascent, size, rounded, columns, scale):
     for k in range(weights.size):
         weight = weights[k] + size * ascent[k]
         weights[k] = weight
-        whole = round_one(weight * scale)
-        rounded[k] = whole
-        columns[k] += uint32(abs(whole))
-        total += abs(whole)
+        rounded[k] = round_one(weight * scale)
+    for k in range(weights.size):  # by itself: with a sum in 64 bits the loop above has shorter vectors, or none
+        whole = abs(rounded[k])
+        columns[k] += uint32(whole)
+        total += whole
     return total
 
 
