@@ -9,7 +9,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastbm import chain
-from fastbm.kernels.llvm_cpu import F32, I1, I8, I16, I32, I64, Memory, call, constant, loop, number, splat
+from fastbm.kernels.llvm_cpu import F32, I1, I8, I16, I32, I64, Memory, call, constant, exp_negative, loop, number, splat
 from fastbm.kernels.simd_cpu import permutes_bytes
 
 LANES = 16
@@ -207,30 +207,13 @@ def _drawn(builder, logit, word):
     magnitude = constant(I32, LANES, MAGNITUDE)
     x = builder.bitcast(builder.or_(builder.bitcast(logit, INTEGERS), constant(I32, LANES, SIGN)), FLOATS)
     smallest, one = constant(F32, LANES, float(chain.SMALLEST_LOGIT)), constant(F32, LANES, 1.0)
-    e = _exp_negative(builder, builder.select(builder.fcmp_ordered(">", x, smallest), x, smallest))
+    e = exp_negative(builder, builder.select(builder.fcmp_ordered(">", x, smallest), x, smallest))
     distance = builder.sitofp(builder.or_(builder.and_(word, magnitude), constant(I32, LANES, 1)), FLOATS)
     distance = builder.fmul(distance, constant(F32, LANES, float(chain.ULP)))
     near = builder.fcmp_ordered("<", builder.fmul(distance, builder.fadd(one, e)), e)
     likely = builder.fcmp_ordered(">=", logit, constant(F32, LANES, float(chain.SMALLEST_NORMAL)))
     above = builder.icmp_signed("<", word, constant(I32, LANES, 0))
     return builder.xor(likely, builder.and_(near, builder.not_(builder.xor(above, likely))))
-
-
-def _exp_negative(builder, x):
-    def times(a, b):
-        return builder.fmul(a, b if isinstance(b, ir.Instruction) else constant(F32, LANES, float(b)))
-
-    def plus(a, b):
-        return builder.fadd(a, b if isinstance(b, ir.Instruction) else constant(F32, LANES, float(b)))
-
-    n = plus(plus(times(x, chain.LOG2_E), chain.ROUNDER), -chain.ROUNDER)
-    r = builder.fsub(builder.fsub(x, times(n, chain.LN2_HIGH)), times(n, chain.LN2_LOW))
-    y = plus(times(r, chain.EXP_COEFFICIENTS[0]), chain.EXP_COEFFICIENTS[1])
-    for coefficient in chain.EXP_COEFFICIENTS[2:]:
-        y = plus(times(y, r), coefficient)
-    y = plus(plus(times(y, times(r, r)), r), chain.ONE)
-    power = builder.add(builder.fptosi(n, INTEGERS), constant(I32, LANES, 127))
-    return times(y, builder.bitcast(builder.shl(power, constant(I32, LANES, 23)), FLOATS))
 
 
 @intrinsic

@@ -5,6 +5,8 @@ from llvmlite.binding import get_host_cpu_features, get_process_triple
 from numba import config
 from numba.core import cgutils
 
+from fastbm import chain
+
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 F32 = ir.FloatType()
 
@@ -114,6 +116,26 @@ def store_some(builder, vector, pointer, count):
 
 def _first(builder, lanes, count):
     return builder.icmp_signed("<", ir.Constant(ir.VectorType(I64, lanes), [*range(lanes)]), splat(builder, count, lanes))
+
+
+def exp_negative(builder, x):
+    """exp(x) of float32 vectors, for x in [-87, 0]: ``chain``'s and ``draw_cpu.exp_negative``, operation by operation."""
+    lanes, integers = x.type.count, ir.VectorType(I32, x.type.count)
+
+    def times(a, b):
+        return builder.fmul(a, b if isinstance(b, ir.Instruction) else constant(F32, lanes, float(b)))
+
+    def plus(a, b):
+        return builder.fadd(a, b if isinstance(b, ir.Instruction) else constant(F32, lanes, float(b)))
+
+    n = plus(plus(times(x, chain.LOG2_E), chain.ROUNDER), -chain.ROUNDER)
+    r = builder.fsub(builder.fsub(x, times(n, chain.LN2_HIGH)), times(n, chain.LN2_LOW))
+    y = plus(times(r, chain.EXP_COEFFICIENTS[0]), chain.EXP_COEFFICIENTS[1])
+    for coefficient in chain.EXP_COEFFICIENTS[2:]:
+        y = plus(times(y, r), coefficient)
+    y = plus(plus(times(y, times(r, r)), r), chain.ONE)
+    power = builder.add(builder.fptosi(n, integers), constant(I32, lanes, 127))
+    return times(y, builder.bitcast(builder.shl(power, constant(I32, lanes, 23)), x.type))
 
 
 class Memory:

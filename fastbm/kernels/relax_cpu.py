@@ -1,7 +1,4 @@
-"""What follows the products of a mean-field update: logits, means, and how far they moved, as an intrinsic: plain LLVM.
-
-Arithmetic follows ``draw_cpu.exp_negative`` operation by operation.
-"""
+"""What follows the products of a mean-field update: logits, means, and how far they moved, as an intrinsic: plain LLVM."""
 
 from llvmlite import ir
 from numba import types
@@ -9,7 +6,22 @@ from numba.extending import intrinsic
 
 from fastbm import chain
 from fastbm.kernels import COARSE_BITS
-from fastbm.kernels.llvm_cpu import F32, I16, I32, I64, call, constant, load, load_some, loop, number, splat, spot, store
+from fastbm.kernels.llvm_cpu import (
+    F32,
+    I16,
+    I32,
+    I64,
+    call,
+    constant,
+    exp_negative,
+    load,
+    load_some,
+    loop,
+    number,
+    splat,
+    spot,
+    store,
+)
 from fastbm.kernels.tile_cpu import tile_of
 
 
@@ -40,7 +52,7 @@ def _relaxing(coarse):
                     x = builder.fadd(load(builder, spot(builder, start, at), lanes), builder.fmul(x, unit))
                 else:
                     x = load(builder, spot(builder, tile, at), lanes)
-                e = _exp_negative(builder, _minus_size(builder, x))
+                e = exp_negative(builder, _minus_size(builder, x))
                 above = builder.select(builder.fcmp_ordered(">", x, zero), one, e)
                 before = load(builder, spot(builder, means, at), lanes)
                 distance = builder.fsub(builder.fdiv(above, builder.fadd(one, e)), before)
@@ -80,26 +92,6 @@ def _minus_size(builder, x):
     least = constant(F32, lanes, float(chain.SMALLEST_LOGIT))
     size = builder.fneg(call(builder, f"llvm.fabs.v{lanes}f32", x.type, [x]))
     return builder.select(builder.fcmp_unordered(">", size, least), size, least)
-
-
-def _exp_negative(builder, x):
-    """exp(x) for x in [-87, 0]."""
-    lanes, integers = x.type.count, ir.VectorType(I32, x.type.count)
-
-    def times(a, b):
-        return builder.fmul(a, b if isinstance(b, ir.Instruction) else constant(F32, lanes, float(b)))
-
-    def plus(a, b):
-        return builder.fadd(a, b if isinstance(b, ir.Instruction) else constant(F32, lanes, float(b)))
-
-    n = plus(plus(times(x, chain.LOG2_E), chain.ROUNDER), -chain.ROUNDER)
-    r = builder.fsub(builder.fsub(x, times(n, chain.LN2_HIGH)), times(n, chain.LN2_LOW))
-    y = plus(times(r, chain.EXP_COEFFICIENTS[0]), chain.EXP_COEFFICIENTS[1])
-    for coefficient in chain.EXP_COEFFICIENTS[2:]:
-        y = plus(times(y, r), coefficient)
-    y = plus(plus(times(y, times(r, r)), r), chain.ONE)
-    power = builder.add(builder.fptosi(n, integers), constant(I32, lanes, 127))
-    return times(y, builder.bitcast(builder.shl(power, constant(I32, lanes, 23)), x.type))
 
 
 @intrinsic
