@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import cache
-from threading import get_ident
+from threading import Thread, get_ident
 
 import naive
+import numba
 import numpy as np
 import pytest
 from conftest import LOOKUPS
@@ -283,6 +285,24 @@ class TestThreads:
             signal.signal(signal.SIGALRM, before)
         assert interrupted == 300
         self.test_every_row_once(None)
+
+    @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="interrupting needs POSIX")
+    def test_interrupted_calls_leave_no_lock_of_numba_held(self):
+        threads_cpu.n_threads()
+        before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        try:
+            for moment in np.linspace(2e-5, 4e-4, 300):
+                with suppress(KeyboardInterrupt):
+                    signal.setitimer(signal.ITIMER_REAL, moment)
+                    while True:
+                        threads_cpu.n_threads()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        another = Thread(target=numba.get_num_threads, daemon=True)
+        another.start()
+        another.join(10)
+        assert not another.is_alive()
 
     def test_without_threads_the_caller_does_all_and_nothing_is_left_behind(self, always_threads, monkeypatch):
         def refuse(self):

@@ -11,10 +11,12 @@ from __future__ import annotations
 import os
 from collections import deque
 from contextlib import contextmanager, suppress
+from functools import cache
 from queue import SimpleQueue
 from threading import Thread
 
 import numba
+from numba.np.ufunc import parallel
 
 WORTH_A_THREAD = 200_000.0
 """Nanoseconds of work for which it is worth waking one more thread."""
@@ -30,13 +32,23 @@ _tasks: SimpleQueue | None = None
 
 def n_threads() -> int:
     """Return the number of threads that kernels called from this thread use."""
-    return numba.get_num_threads()
+    return _number()()
+
+
+@cache
+def _number():
+    """Return the function that says what `numba.get_num_threads` does.
+
+    That one takes a lock at each call, which a Ctrl-C can leave held, and then no other thread comes past it any more.
+    """
+    numba.get_num_threads()  # numba starts its threads
+    return getattr(parallel, "_get_num_threads", numba.get_num_threads)
 
 
 @contextmanager
 def limited_to(n: int):
     """Let kernels called from this thread use `n` threads, at most NUMBA_NUM_THREADS, inside a ``with`` block."""
-    before = numba.get_num_threads()
+    before = n_threads()
     numba.set_num_threads(n)
     try:
         yield
