@@ -45,9 +45,9 @@ def rows_of(n_rows=N_ROWS, seed=0, dtype=np.float64):
     return np.random.default_rng(seed).normal(size=(n_rows, N_FEATURES)).astype(dtype)
 
 
-def latents(update, block, prior="uniform", n_rows=N_ROWS):
+def latents(update, block, prior="uniform", n_rows=N_ROWS, width=LATENT_DIM):
     counters = {"key": KEY, "first_row": 0, "update": update, "block": block}
-    return naive.draw_latent(n_rows, LATENT_DIM, normal=prior == "normal", **counters)
+    return naive.draw_latent(n_rows, width, normal=prior == "normal", **counters)
 
 
 def output(network, x, **run):
@@ -62,7 +62,11 @@ def of_gan(machine, rows, rule, update=0):
     """The objectives, as they are written, of both networks: what each descends."""
     samples = [output(machine.generator, latents(update, block, rule.prior, len(rows)).astype(float)) for block in (0, 1)]
     how = {"key": KEY, "update": update}
-    both = np.concatenate([rows, samples[0]]).reshape(2 * len(rows) // rule.pack, -1)
+    both = np.concatenate([rows, samples[0]])
+    both, samples[1] = (
+        each + rule.noise * latents(update, block, "normal", *each.shape) for block, each in ((2, both), (3, samples[1]))
+    )
+    both = both.reshape(2 * len(rows) // rule.pack, -1)
     logits = output(machine.discriminator, both, n_groups=2, block=adversarial.MASKS_OF_DISCRIMINATOR, **how)
     of_data, of_samples = np.split(logits, 2)
     fooled = output(
@@ -93,15 +97,16 @@ hidden_of_each_kind = pytest.mark.parametrize("hidden", HIDDEN.values(), ids=HID
 
 
 @pytest.mark.parametrize(
-    ("hidden", "loss", "pack"),
-    [("plain", "minimax", 1), ("plain", "non_saturating", 2), ("batch norm", "non_saturating", 1),
+    ("hidden", "loss", "pack", "noise"),
+    [("plain", "minimax", 1, 0.0), ("plain", "non_saturating", 2, 0.0), ("batch norm", "non_saturating", 1, 0.5),
      *(pytest.param(*each, marks=pytest.mark.slow) for each in (
-         ("maxout, dropout", "non_saturating", 1), ("maxout, dropout", "minimax", 2), ("batch norm", "minimax", 2),
+         ("maxout, dropout", "non_saturating", 1, 0.0), ("maxout, dropout", "minimax", 2, 0.5),
+         ("batch norm", "minimax", 2, 0.0),
      ))],
 )  # fmt: skip
-def test_gradients_of_a_gan_are_central_differences_of_the_objectives(hidden, loss, pack):
+def test_gradients_of_a_gan_are_central_differences_of_the_objectives(hidden, loss, pack, noise):
     machine, rows = networks_of_gan(HIDDEN[hidden], pack), rows_of()
-    rule, figures = Rule(loss=loss, pack=pack, optimizer=Momentum(), prior="normal"), np.empty(6)
+    rule, figures = Rule(loss=loss, pack=pack, optimizer=Momentum(), prior="normal", noise=noise), np.empty(6)
     adversarial.step(adversarial.init(machine, rule), rows, rule=rule, key=KEY, figures=figures, learning_rates=(0.0, 0.0))
     expected = of_gan(machine, rows, rule)
     np.testing.assert_allclose([figures[0] + figures[2], figures[4]], expected, rtol=1e-10)
@@ -340,5 +345,6 @@ def test_other_networks_and_steps_are_made_of_their_parts():
     small = networks_of_gan(dtype=np.float32)
     assert not adversarial.is_small(adversarial.init(small, Rule(optimizer=Momentum())), 50, Rule(optimizer=Momentum()))
     assert not adversarial.is_small(adversarial.init(small, Rule()), 10**6, Rule())
+    assert not adversarial.is_small(adversarial.init(small, Rule()), 50, Rule(noise=0.1))
     for machine in (networks_of_gan(), networks_of_gan(HIDDEN["batch norm"], dtype=np.float32)):
         assert not adversarial.is_small(adversarial.init(machine, Rule()), 50, Rule())

@@ -232,6 +232,16 @@ def test_moments_of_samples_are_those_of_the_population():
     np.testing.assert_allclose(model.sample(z=z).reshape(2000, -1), (shown + 1) / 2, atol=0.01)
 
 
+def test_noise_on_what_the_discriminator_sees(device_name):
+    """Fits repeat, and those on other devices agree within rounding; without noise the networks are others."""
+    model = maker(instance_noise=0.3, device=device_name).fit(X)
+    again, without = maker(instance_noise=0.3).fit(X), maker().fit(X)
+    of_models = [each.discriminator_.parameters for each in (model, again, without)]
+    np.testing.assert_allclose(of_models[0], of_models[1], atol=1e-3)
+    assert np.abs(of_models[1] - of_models[2]).max() > 1e-3
+    assert_array_equal(again.sample(3, random_state=0), maker(instance_noise=0.3).fit(X).sample(3, random_state=0))
+
+
 def test_packed_steps_of_the_discriminator_and_the_other_loss():
     model = maker(pack=2, n_discriminator_steps=2, loss="minimax", optimizer="sgd", label_smoothing=0.1).fit(X)
     assert model.discriminate(X).shape == (20,)

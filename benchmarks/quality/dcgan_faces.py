@@ -108,6 +108,7 @@ def main():
     parser.add_argument("--passes", type=int, default=12)
     parser.add_argument("--base", type=int, default=32)
     parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--noise", type=float, default=0.4, help="on what the discriminator sees")
     parser.add_argument("--images", type=int, default=24_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--picture")
@@ -118,7 +119,7 @@ def main():
     judges = classifiers(data)
     model = DCGAN(
         100, base_channels=options.base, batch_size=options.batch_size, n_iter=options.passes, prior="normal",
-        random_state=options.seed, callbacks=progress(60 * options.minutes, options.picture),
+        instance_noise=options.noise, random_state=options.seed, callbacks=progress(60 * options.minutes, options.picture),
     )  # fmt: skip
     begin = time.perf_counter()
     model.fit(data["x_train"][: options.images])

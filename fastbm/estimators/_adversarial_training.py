@@ -85,6 +85,7 @@ class AdversarialTraining(FittedAdversary):
     pack = 1
     n_discriminator_steps = 1
     label_smoothing = 0.0
+    instance_noise = 0.0
     loss: str
     output: str
     leaky_slope: float
@@ -149,7 +150,7 @@ class AdversarialTraining(FittedAdversary):
             optimizer = Momentum(float(self.momentum))
         return Rule(
             int(self.n_discriminator_steps), self.loss, self.prior, int(self.pack), 1.0 - float(self.label_smoothing),
-            float(self.l2), optimizer,
+            float(self.l2), optimizer, float(self.instance_noise),
         )  # fmt: skip
 
     def _rates(self, fraction: float) -> tuple[float, ...]:

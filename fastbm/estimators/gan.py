@@ -59,6 +59,9 @@ class GAN(AdversarialFiles):
         Probability that a hidden unit of the discriminator is left out of a step.
     label_smoothing : float in [0, 1), default=0.0
         The discriminator is asked for 1 less so much, instead of 1, for rows of the data.
+    instance_noise : float, default=0.0
+        Deviation of the normal noise that is added to all rows and samples before the discriminator sees them [3]_. Data that
+        are points, or have few values, are otherwise told from samples by those alone, and the generator learns little.
     initial : {"glorot", "he"} or float, default="glorot"
         How weights are drawn at first; a number is the deviation of a normal distribution.
     optimizer : {"adam", "sgd"}, default="adam"
@@ -126,6 +129,7 @@ class GAN(AdversarialFiles):
     .. [1] Goodfellow, Pouget-Abadie, Mirza, Xu, Warde-Farley, Ozair, Courville & Bengio, "Generative adversarial nets", NIPS
        2014.
     .. [2] Lin, Khetan, Fanti & Oh, "PacGAN: the power of two samples in generative adversarial networks", NeurIPS 2018.
+    .. [3] Sønderby, Caballero, Theis, Shi & Huszár, "Amortised MAP inference for image super-resolution", ICLR 2017.
     .. [3] Radford, Metz & Chintala, "Unsupervised representation learning with deep convolutional generative adversarial
        networks", ICLR 2016.
 
@@ -144,6 +148,7 @@ class GAN(AdversarialFiles):
         "n_discriminator_steps": [Interval(Integral, 1, None, closed="left")],
         "pack": [Interval(Integral, 1, None, closed="left")],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "instance_noise": [Interval(Real, 0, None, closed="left")],
     }
     _networks = ("generator_", "discriminator_")
     _kind = gan.GAN
@@ -169,6 +174,7 @@ class GAN(AdversarialFiles):
         discriminator_batch_norm=False,
         dropout=0.0,
         label_smoothing=0.0,
+        instance_noise=0.0,
         initial="glorot",
         optimizer="adam",
         learning_rate=2e-4,
@@ -203,6 +209,7 @@ class GAN(AdversarialFiles):
         self.discriminator_batch_norm = discriminator_batch_norm
         self.dropout = dropout
         self.label_smoothing = label_smoothing
+        self.instance_noise = instance_noise
         self.initial = initial
         self.optimizer = optimizer
         self.learning_rate = learning_rate

@@ -12,6 +12,7 @@ References
 ----------
 .. [1] Goodfellow et al., "Generative adversarial nets", NIPS 2014.
 .. [2] Lin, Khetan, Fanti & Oh, "PacGAN: the power of two samples in generative adversarial networks", NeurIPS 2018.
+.. [3] Sønderby, Caballero, Theis, Shi & Huszár, "Amortised MAP inference for image super-resolution", ICLR 2017.
 """
 
 from __future__ import annotations
@@ -30,11 +31,15 @@ LOSSES = {"non_saturating": (1.0, 1.0), "minimax": (0.0, -1.0)}
 FIGURES = ("data_loss", "data_probability", "sample_loss", "sample_probability", "generator_loss", "fooled_probability")
 """What a step reports, in this order; the last two are 0 when the generator does not move."""
 MASKS_OF_DISCRIMINATOR, MASKS_OF_GENERATOR = 16, 1024
-"""First blocks of the counters of dropout in either step; latents have the blocks 0 and 1."""
+"""First blocks of the counters of dropout in either step; latents have the blocks 0 and 1, noise 2 and 3."""
 
 
 class Rule(NamedTuple):
-    """The settings of a step; `pack` samples are shown to the discriminator side by side [2]_, `real_target` says of data."""
+    """The settings of a step.
+
+    `pack` samples are shown to the discriminator side by side [2]_, all under normal noise of deviation `noise` [3]_; of data
+    it is to say `real_target`.
+    """
 
     n_discriminator_steps: int = 1
     loss: str = "non_saturating"
@@ -43,6 +48,7 @@ class Rule(NamedTuple):
     real_target: float = 1.0
     l2: float = 0.0
     optimizer: Adam | Momentum = Adam()
+    noise: float = 0.0
 
 
 class State(NamedTuple):
@@ -92,8 +98,10 @@ def step(state: State, rows, *, rule: Rule, key, learning_rates, figures) -> tup
 
 
 def is_small(state: State, n_rows: int, rule: Rule) -> bool:
-    """Whether a step is made in one call: with dense layers alone, few units, in float32 on the CPU, and with Adam."""
-    return type(rule.optimizer) is Adam and all(
+    """Whether a step is made in one call: with dense layers alone, few units, in float32 on the CPU, Adam, and no noise."""
+    if type(rule.optimizer) is not Adam or rule.noise > 0:
+        return False
+    return all(
         network.perceptron is not None and network.perceptron.takes(2 * n_rows, network.parameters) for network in state.machine
     )
 
@@ -135,8 +143,9 @@ def ascend_discriminator(state: State, rows, *, rule: Rule, key, learning_rate: 
     both[:n_rows, :] = rows
     z = fresh_latents(generator, of_generator, n_rows, rule, key=key, update=state.updates, block=0)
     generator.forward(z, Run(of_generator), out=both[n_rows:, :])
+    shown = under_noise(both, rule.noise, space, key=key, update=state.updates, block=2)
     run = Run(space, n_groups=2, key=key, update=state.updates, block=MASKS_OF_DISCRIMINATOR)
-    logits, backward = discriminator.forward(both.reshape(2 * n_shown, -1), run)
+    logits, backward = discriminator.forward(shown.reshape(2 * n_shown, -1), run)
     gradient = space.rows("gradient of logits", 2 * n_shown, 1)
     logistic_loss(logits[:n_shown, :], gradient[:n_shown, :], figures[:2], target=rule.real_target)
     logistic_loss(logits[n_shown:, :], gradient[n_shown:, :], figures[2:4], target=0.0)
@@ -149,8 +158,9 @@ def descend_generator(state: State, n_rows: int, *, rule: Rule, key, learning_ra
     (generator, discriminator), (of_generator, space) = state.machine, state.spaces
     z = fresh_latents(generator, of_generator, n_rows, rule, key=key, update=state.updates, block=1)
     samples, backward_generator = generator.forward(z, Run(of_generator))
+    shown = under_noise(samples, rule.noise, space, key=key, update=state.updates, block=3)
     run = Run(space, key=key, update=state.updates, block=MASKS_OF_GENERATOR)
-    logits, backward_discriminator = discriminator.forward(samples.reshape(n_rows // rule.pack, -1), run)
+    logits, backward_discriminator = discriminator.forward(shown.reshape(n_rows // rule.pack, -1), run)
     gradient, (target, weight) = space.rows("gradient of logits", len(logits), 1), LOSSES[rule.loss]
     logistic_loss(logits, gradient, figures[4:6], target=target, weight=weight)
     of_samples = backward_discriminator(gradient, False, slice(None))
@@ -163,6 +173,17 @@ def fresh_latents(generator: Network, space: Workspace, n_rows: int, rule: Rule,
     z = space.rows("z", n_rows, generator.layers[0].n_inputs)
     draw_latent(z, rule.prior, key=key, update=update, block=block)
     return z
+
+
+def under_noise(rows, deviation: float, space: Workspace, *, key, update: int, block: int):
+    """Return rows with normal noise added, in an array of their own; the rows themselves where there is none."""
+    if deviation == 0:
+        return rows
+    noisy = space.rows("under noise", *rows.shape)
+    draw_latent(noisy, "normal", key=key, update=update, block=block)
+    noisy *= deviation
+    noisy += rows
+    return noisy
 
 
 def moved(state: State, number: int, rule: Rule, learning_rate: float) -> State:
