@@ -353,7 +353,7 @@ def mean_field(given, weights, biases, means, tolerance, max_updates, damping, p
     n_updates, largest, exponent = 0, np.inf, coarse_exponent(weights)
     if given.dtype == np.float32 and exponent >= 0 and max_updates > fine_updates:
         rounded = [np.rint(array * 2.0**exponent) / 2.0**exponent for array in weights]
-        coarse = max(8 * tolerance, 1e-4), max_updates - fine_updates, 0.0, 2
+        coarse = max(8 * tolerance, 1e-4) if tolerance >= 0 else -1.0, max_updates - fine_updates, 0.0, 2
         means, n_updates, largest = updated(
             given, rounded, biases, means, 0, largest, *coarse, lambda x: np.rint(x * 2048) / 2048
         )

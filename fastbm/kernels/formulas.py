@@ -63,8 +63,11 @@ def coarse_exponent(weights) -> int:
 
 
 def coarse_tolerance(tolerance: float) -> float:
-    """Return the change of a coarse update after which finer ones follow: the next change will be a good deal smaller."""
-    return max(8 * tolerance, 1e-4)
+    """Return the change of a coarse update after which finer ones follow: the next change will be a good deal smaller.
+
+    Where the updates are counted, by a tolerance below 0, no change is small enough.
+    """
+    return max(8 * tolerance, 1e-4) if tolerance >= 0 else -1.0
 
 
 def exponent_below(most: float) -> int:

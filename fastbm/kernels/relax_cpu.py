@@ -17,6 +17,7 @@ from fastbm.kernels.llvm_cpu import (
     load,
     load_some,
     loop,
+    multiply_add,
     number,
     splat,
     spot,
@@ -25,8 +26,30 @@ from fastbm.kernels.llvm_cpu import (
 from fastbm.kernels.tile_cpu import tile_of
 
 
+def _exp_negative_fused(builder, x):
+    """As `exp_negative`, in half as many instructions: products are added without being rounded where the processor can."""
+    lanes, integers = x.type.count, ir.VectorType(I32, x.type.count)
+
+    def plus(a, b, c):
+        return multiply_add(builder, a, *(each if isinstance(each, ir.Instruction) else number_of(each) for each in (b, c)))
+
+    def number_of(value):
+        return constant(F32, lanes, float(value))
+
+    shifted = plus(x, chain.LOG2_E, chain.ROUNDER)  # whose lowest bits are the power of two
+    n = builder.fsub(shifted, number_of(chain.ROUNDER))
+    r = plus(n, -chain.LN2_LOW, plus(n, -chain.LN2_HIGH, x))
+    y = plus(r, chain.EXP_COEFFICIENTS[0], chain.EXP_COEFFICIENTS[1])
+    for coefficient in chain.EXP_COEFFICIENTS[2:]:
+        y = plus(y, r, coefficient)
+    y = builder.fadd(plus(y, builder.fmul(r, r), r), number_of(chain.ONE))
+    power = builder.shl(builder.bitcast(shifted, integers), constant(I32, lanes, 23))
+    return builder.bitcast(builder.add(builder.bitcast(y, integers), power), x.type)
+
+
 def _relaxing(coarse):
-    """Return what relaxes a row of a tile."""
+    """Return what relaxes a row of a tile: to the means of ``chain``, bit for bit, unless coarse."""
+    exponential = _exp_negative_fused if coarse else exp_negative
 
     @intrinsic
     def relax(typingctx, level, tile, start, unit, part, means, halves, largest, n):
@@ -52,7 +75,7 @@ def _relaxing(coarse):
                     x = builder.fadd(load(builder, spot(builder, start, at), lanes), builder.fmul(x, unit))
                 else:
                     x = load(builder, spot(builder, tile, at), lanes)
-                e = exp_negative(builder, _minus_size(builder, x))
+                e = exponential(builder, _minus_size(builder, x))
                 above = builder.select(builder.fcmp_ordered(">", x, zero), one, e)
                 before = load(builder, spot(builder, means, at), lanes)
                 distance = builder.fsub(builder.fdiv(above, builder.fadd(one, e)), before)
