@@ -9,6 +9,7 @@ version = release = fastbm.__version__
 
 extensions = ["sphinx.ext.autodoc", "numpydoc", "myst_parser"]
 exclude_patterns = ["_build"]
+myst_heading_anchors = 2  # links to headings, as plain Markdown has them
 numpydoc_show_class_members = False
 autodoc_member_order = "bysource"
 

@@ -60,6 +60,7 @@ def arithmetic(plus, minus=()):
     Returns
     -------
     z : array of shape (latent_dim,)
+        What it looks like is ``model.sample(z=z[None])``.
 
     Raises
     ------

@@ -382,6 +382,8 @@ def _as_images(images, image_shape) -> np.ndarray:
     except (TypeError, ValueError) as error:
         raise ValueError(f"image_shape must be (height, width), got {image_shape!r}") from error
     if height * width != images.shape[1]:
+        if image_shape is None:
+            raise ValueError(f"images have {images.shape[1]} pixels, which make no square; give image_shape, (height, width)")
         raise ValueError(f"image_shape {(height, width)} does not hold the {images.shape[1]} pixels of an image")
     return images.reshape(len(images), height, width, 1)
 

@@ -32,6 +32,12 @@ def test_couplings_of_any_form_are_the_same_machine(couplings):
     assert machine.weights_.tolist() == [1, -2]
 
 
+def test_without_biases_they_are_zeros():
+    machine, other = (BoltzmannMachine.from_couplings(COUPLINGS, *bias, spin=True) for bias in ((), (np.zeros(3),)))
+    assert machine.spin_parameters()[1].tolist() == [0, 0, 0]
+    assert machine.intercept_visible_.tolist() == other.intercept_visible_.tolist()
+
+
 WRONG = {
     "complex": (COUPLINGS + 0j, np.zeros(3), "couplings must be real numbers"),
     "complex bias": (COUPLINGS, np.zeros(3, complex), "bias must be"),

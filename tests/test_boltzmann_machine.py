@@ -244,7 +244,7 @@ def test_starts(X):
         (lambda m: m.sample(0), "n_samples"),
         (lambda m: m.sample(n_steps=-1), "n_steps"),
         (lambda m: m.sample(clamp=np.ones(5)), "clamp"),
-        (lambda m: m.sample(clamp=np.full(6, 2.0)), "clamp must hold 0 and 1"),
+        (lambda m: m.sample(clamp=np.full(6, 2.0)), "clamp must hold 0 and 1, and NaN where a unit is free, got 2"),
         (lambda m: m.sample(clamp=np.ones(6, bool)), "booleans"),
         (lambda m: m.marginals(np.ones(5)), "clamp"),
         (lambda m: m.marginals(method="magic"), "method must be one of"),

@@ -226,7 +226,8 @@ def test_parameters(options, message):
 def test_data_and_latents():
     model = MAKERS["GAN"](warm_start=True).fit(X)
     for z, message in (
-        (np.zeros((2, 4)), "z must have shape"),
+        (np.zeros((2, 4)), r"z must have shape \(n_samples, 3\), got shape \(2, 4\)$"),
+        (np.zeros(3), r"got shape \(3,\); one latent is z\[None\]"),
         (np.full((2, 3), np.inf), "finite"),
         (np.full((2, 3), 1e39), "finite"),
         ("x", "z must be numbers"),

@@ -117,6 +117,7 @@ NOT_ADVERSARIAL = "model must be a fitted GAN, DCGAN or BiGAN, got BernoulliRBM"
     ("call", "kind", "message"),
     [
         (lambda machine, X: plotting.plot_images("x"), ValueError, "images must be numbers, rows or images, got 'x'"),
+        (lambda machine, X: plotting.plot_images(X[:, :7]), ValueError, "images have 7 pixels, which make no square; give"),
         (lambda machine, X: plotting.plot_images(X, image_shape=8), ValueError, r"image_shape must be \(.*\), got 8"),
         (lambda machine, X: plotting.plot_images(X, image_shape="x"), ValueError, "image_shape must be .*, got 'x'"),
         (lambda machine, X: plotting.plot_images(X, n_columns=0), ValueError, "n_columns must be .* at least 1, got 0"),

@@ -150,7 +150,8 @@ class FittedAdversary(BaseEstimator):
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name} must be numbers of shape (n_samples, {self.latent_dim}), got {z!r}") from error
         if z.ndim != 2 or z.shape[0] == 0 or z.shape[1] != self.latent_dim:
-            raise ValueError(f"{name} must have shape (n_samples, {self.latent_dim}), got shape {z.shape}")
+            advice = f"; one latent is {name}[None]" if z.shape == (self.latent_dim,) else ""
+            raise ValueError(f"{name} must have shape (n_samples, {self.latent_dim}), got shape {z.shape}{advice}")
         if not bool(abs(z).max() < np.inf):
             raise ValueError(f"{name} must hold finite numbers, got NaN or infinity")
         return to_device(z, self.device_).astype(np.float32, copy=False)

@@ -24,7 +24,7 @@ class BoltzmannFiles(BoltzmannTraining):
     """from_couplings, save and load."""
 
     @classmethod
-    def from_couplings(cls, couplings, bias, n_visible=None, spin=False, **parameters):
+    def from_couplings(cls, couplings, bias=None, n_visible=None, spin=False, **parameters):
         """Return a fitted machine with the given couplings and biases, to sample or to train further.
 
         energy = -(Σ_{i<j} J_ij s_i s_j + Σ_i h_i s_i), with s of 0 and 1, or, of spins, of ±1. A machine of spins is the one of
@@ -36,8 +36,8 @@ class BoltzmannFiles(BoltzmannTraining):
             Symmetric, 0 on the diagonal. Units without a coupling, 0 or not stored, have none in training either, unless `mask`
             says so. Of a graph of networkx's: ``networkx.to_scipy_sparse_array(graph)``, whose couplings are the "weight" of
             edges.
-        bias : array-like of shape (n_units,)
-            Biases, or fields h of spins.
+        bias : array-like of shape (n_units,), default=None
+            Biases, or fields h of spins; None is zeros.
         n_visible : int, default=None
             Units that are visible, the first ones; the others are hidden. None is all.
         spin : bool, default=False
@@ -56,7 +56,7 @@ class BoltzmannFiles(BoltzmannTraining):
             or when shapes do not match.
         """
         graph, weights = _couplings.check_couplings(couplings)
-        bias = _couplings.check_bias(bias, graph.n_units)
+        bias = _couplings.check_bias(np.zeros(graph.n_units) if bias is None else bias, graph.n_units)
         n_visible = graph.n_units if n_visible is None else _validation.check_count(n_visible, "n_visible", 1)
         n_hidden = graph.n_units - n_visible
         if n_hidden < 0:

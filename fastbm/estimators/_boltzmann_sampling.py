@@ -217,7 +217,9 @@ class BoltzmannSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Likel
         wrong = ~((bits == 0) | (bits == 1) | np.isnan(bits))
         if wrong.any():
             pair = "-1 and 1" if self.spin else "0 and 1"
-            raise ValueError(f"{name} must hold {pair}, got {rows[wrong][0]:g} (in {int(wrong.sum())} of {rows.size} places)")
+            free = ", and NaN where a unit is free" if name == "clamp" else ""
+            places = f"in {int(wrong.sum())} of {rows.size} places"
+            raise ValueError(f"{name} must hold {pair}{free}, got {rows[wrong][0]:g} ({places})")
         return bits
 
     # ---------------------------------------------------------------------------------------------------------- scores

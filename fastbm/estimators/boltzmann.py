@@ -118,7 +118,7 @@ class BoltzmannMachine(BoltzmannInference, BoltzmannFiles):
     >>> import numpy as np
     >>> from fastbm import BoltzmannMachine
     >>> ring = np.roll(np.eye(6), 1, axis=1) + np.roll(np.eye(6), -1, axis=1)
-    >>> magnet = BoltzmannMachine.from_couplings(0.5 * ring, np.zeros(6), spin=True, random_state=0)
+    >>> magnet = BoltzmannMachine.from_couplings(0.5 * ring, spin=True, random_state=0)
     >>> magnet.sample(3, n_steps=100).shape
     (3, 6)
     >>> float(np.round(magnet.marginals([1, np.nan, np.nan, np.nan, np.nan, np.nan]).probabilities[1], 3))
