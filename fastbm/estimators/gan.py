@@ -60,7 +60,7 @@ class GAN(AdversarialFiles):
     label_smoothing : float in [0, 1), default=0.0
         The discriminator is asked for 1 less so much, instead of 1, for rows of the data.
     instance_noise : float, default=0.0
-        Deviation of the normal noise that is added to all rows and samples before the discriminator sees them [3]_. Data that
+        Deviation of the normal noise that is added to all rows and samples before the discriminator sees them [4]_. Data that
         are points, or have few values, are otherwise told from samples by those alone, and the generator learns little.
     initial : {"glorot", "he"} or float, default="glorot"
         How weights are drawn at first; a number is the deviation of a normal distribution.
@@ -129,9 +129,9 @@ class GAN(AdversarialFiles):
     .. [1] Goodfellow, Pouget-Abadie, Mirza, Xu, Warde-Farley, Ozair, Courville & Bengio, "Generative adversarial nets", NIPS
        2014.
     .. [2] Lin, Khetan, Fanti & Oh, "PacGAN: the power of two samples in generative adversarial networks", NeurIPS 2018.
-    .. [3] Sønderby, Caballero, Theis, Shi & Huszár, "Amortised MAP inference for image super-resolution", ICLR 2017.
     .. [3] Radford, Metz & Chintala, "Unsupervised representation learning with deep convolutional generative adversarial
        networks", ICLR 2016.
+    .. [4] Sønderby, Caballero, Theis, Shi & Huszár, "Amortised MAP inference for image super-resolution", ICLR 2017.
 
     Examples
     --------

@@ -208,8 +208,8 @@ def mean_field(
 
     One update of a row takes the layers in their order, μ_l ← μ_l + (1 - d) (σ(x_l) - μ_l), with x_0 = given + μ_1 W_0ᵀ,
     x_l = μ_(l-1) W_(l-1) + μ_(l+1) W_lᵀ + b_l, and on top x = μ W + b. A row is done when no mean is further than `tolerance`
-    from what it is updated to, or after `max_updates`; then it costs no more. d is 0, and `damping` once `patience` updates in
-    a row have brought a row no nearer than it has been.
+    from what it is updated to, or after `max_updates`, all of which are made where `tolerance` is below 0; then it costs no
+    more. d is 0, and `damping` once `patience` updates in a row have brought a row no nearer than it has been.
 
     `given` (n_rows, n_0) float32 or float64 is the input of the first layer from what is known, its bias included. `weights` is
     a tuple of one array (n_l, n_(l+1)) for each two layers, `biases` has one (n_l,) for each layer but the first, `means` one
