@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pickle
 import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from fastbm import BernoulliRBM
+from fastbm import BernoulliRBM, BoltzmannMachine, DeepBoltzmannMachine, GaussianRBM
 from fastbm.kernels import gibbs_cpu, simd_cpu, threads_cpu
 
 X = (np.random.default_rng(0).random((30, 6)) < 0.5).astype(float)
@@ -55,6 +56,60 @@ def test_parameters_of_other_types(machine, dtype):
     same.components_ = machine.components_.astype(float)
     np.testing.assert_array_equal(machine.sample(5, n_steps=3), same.sample(5, n_steps=3))
     np.testing.assert_array_equal(machine.transform(X), same.transform(X))
+
+
+@pytest.fixture
+def deep():
+    rng = np.random.default_rng(1)
+    sizes = (6, 5, 4, 3)
+    weights = [rng.normal(size=pair) for pair in pairwise(sizes)]
+    return DeepBoltzmannMachine.from_weights(weights, [np.zeros(size) for size in sizes], random_state=0)
+
+
+@pytest.mark.parametrize("kind", ["int", "list", ">f8"])
+def test_layers_of_other_types(deep, kind):
+    """Means are not cut to integers, nor is what `partial_fit` makes of the weights."""
+    same, whole = pickle.loads(pickle.dumps(deep)), [np.round(3 * array) for array in deep.coefs_]
+    same.coefs_ = whole
+    deep.coefs_ = [array.tolist() if kind == "list" else array.astype(kind) for array in whole]
+    for one in (deep, same):
+        one.set_params(hidden_layer_sizes=(5, 4, 3))
+    how = {"n_steps": 3, "random_state": 0}
+    np.testing.assert_array_equal(deep.sample(5, return_mean=True, **how), same.sample(5, return_mean=True, **how))
+    np.testing.assert_array_equal(deep.sample(5, **how), same.sample(5, **how))
+    for one, other in zip(deep.partial_fit(X).coefs_, same.partial_fit(X).coefs_, strict=True):
+        assert one.dtype == np.float64
+        np.testing.assert_array_equal(one, other)
+
+
+def test_training_from_integers(machine):
+    machine.components_ = np.ones((4, 6), np.int64)
+    same = pickle.loads(pickle.dumps(machine))
+    same.components_ = np.ones((4, 6))
+    np.testing.assert_array_equal(machine.partial_fit(X).components_, same.partial_fit(X).components_)
+
+
+def test_samples_of_a_gaussian_machine_of_integers():
+    machine = GaussianRBM(4, n_iter=1, random_state=0).fit(X)
+    machine.components_ = np.ones((4, 6), np.int64)
+    same = pickle.loads(pickle.dumps(machine))
+    same.components_ = np.ones((4, 6))
+    np.testing.assert_array_equal(machine.sample(5, n_steps=3), same.sample(5, n_steps=3))
+
+
+def test_marginals_of_a_machine_of_integers():
+    machine = BoltzmannMachine(n_iter=1, random_state=0).fit(X)
+    machine.weights_ = np.ones(len(machine.weights_), np.int64)
+    same = pickle.loads(pickle.dumps(machine))
+    same.weights_ = machine.weights_.astype(float)
+    np.testing.assert_array_equal(machine.marginals()[0], same.marginals()[0])
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_one_weight_that_is_none(deep, layer):
+    deep.coefs_[layer][0, 0] = np.nan
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        deep.transform(X)
 
 
 @pytest.mark.parametrize("size", [1, 3, 5, 200])

@@ -81,7 +81,7 @@ class BoltzmannFiles(BoltzmannTraining):
             moments.init(machine, layout_of(graph), int(self.n_chains)),
             seed=_validation.resolve_seed(self.random_state),
             n_iter=0,
-            dtype=_dtype_of(couplings),
+            dtype=_validation.float_of(couplings),
             features={"n_features_in_": n_visible},
             device=device.resolve(self.device),
             is_sparse=sparse,
@@ -177,11 +177,6 @@ class BoltzmannFiles(BoltzmannTraining):
             state, seed=seed, n_iter=n_iter, dtype=weights.dtype, features=features, device=device.resolve("auto"),
             is_sparse=header["is_sparse"] is True, gibbs_sweeps=gibbs_sweeps, history=_history_of_file(header),
         )  # fmt: skip
-
-
-def _dtype_of(couplings):
-    """Return float32 where couplings given by hand are that, else float64."""
-    return np.dtype(np.float32) if getattr(couplings, "dtype", None) == np.float32 else np.dtype(np.float64)
 
 
 def _of_spins(graph: Graph, couplings, fields):

@@ -120,7 +120,7 @@ class BoltzmannInference(BoltzmannSampling):
             else:
                 found = self._mean_field_marginals(rows, beta, damping, tol, max_updates)
             home, pick = home_of(self.weights_), 0 if np.ndim(given) == 1 else slice(None)
-            p, errors = (to_device(array.astype(self.weights_.dtype)[pick], home) for array in found[:2])
+            p, errors = (to_device(array.astype(_validation.float_of(self.weights_))[pick], home) for array in found[:2])
             return Marginals(p, errors, method, *found[2:])
 
     def _rows_of(self, given) -> np.ndarray:

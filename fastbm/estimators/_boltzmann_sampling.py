@@ -142,7 +142,7 @@ class BoltzmannSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Likel
             free = self._clamp(chains, clamp, exact)
             key = chain.stream_key(seed, Purpose.SAMPLING)
             chains = self._sweep(exact, chains, n_steps, key=key, beta=to_device(beta, home), free=free)
-            rows = boltzmann.leave(exact.layout, chains.states, self.weights_.dtype, self.n_features_in_)
+            rows = boltzmann.leave(exact.layout, chains.states, _validation.float_of(self.weights_), self.n_features_in_)
             return to_device(self._from_bits(rows), home_of(self.weights_))
 
     def _start(self, init, n_samples: int, exact: RoundedBoltzmann, seed: int) -> Chains:

@@ -120,7 +120,8 @@ class BoltzmannTraining(FittedBoltzmann):
                 )
         if not self._allows_what_is_there(machine):
             raise ValueError("mask allows other couplings than the last fit had; fit anew, with warm_start=False, to change it")
-        fitted |= {"dtype": self.weights_.dtype, "seed": self._seed, "n_iter": self.n_iter_, "is_sparse": self._is_sparse}
+        fitted |= {"dtype": _validation.float_of(self.weights_), "seed": self._seed, "n_iter": self.n_iter_}
+        fitted["is_sparse"] = self._is_sparse
         return data, fitted | {"history": list(self.history_), "gibbs_sweeps": self._gibbs_sweeps}
 
     def _allows_what_is_there(self, machine: Boltzmann) -> bool:

@@ -69,7 +69,7 @@ class DBMSampling(FittedDBM):
 
     def _rows_of(self, exact: RoundedDBM, chains: Chains, beta, clamp, mean: bool):
         """Return the visible rows of chains, or the means that they are drawn from, as numbers of the fitted dtype."""
-        dtype, n = np.dtype(self.coefs_[0].dtype), self.n_features_in_
+        dtype, n = _validation.float_of(self.coefs_[0]), self.n_features_in_
         if not mean:
             return kernels.unpack(chains.layers[0], n, dtype)
         rows = dbm.infer(exact, chains.layers, 0, beta)[1][:, :n].astype(dtype)

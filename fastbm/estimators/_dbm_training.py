@@ -184,7 +184,7 @@ class DBMTraining(DBMSampling):
                 f"n_chains={self.n_chains} does not match the {n_chains} chains that already run; "
                 "fit anew, with warm_start=False, to change it"
             )
-        fitted |= {"dtype": self.coefs_[0].dtype, "seed": self._seed, "n_iter": self.n_iter_, "goes_on": True}
+        fitted |= {"dtype": _validation.float_of(self.coefs_[0]), "seed": self._seed, "n_iter": self.n_iter_, "goes_on": True}
         return data, fitted | {"history": list(self.history_), "pretraining": self.pretraining_history_}
 
     def _begin(self, data, fitted, X=None, sample_weight=None) -> State:

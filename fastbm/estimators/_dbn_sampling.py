@@ -71,7 +71,7 @@ class DBNSampling(FittedDBN):
 
     def _numbers(self, rows: Rows, chains: Chains, mean: bool):
         """Return visible rows as numbers of the dtype of the fitted attributes."""
-        dtype = self.top_.components_.dtype
+        dtype = _validation.float_of(self.top_.components_)
         if len(rows.grey):
             return rows.grey.astype(dtype, copy=False)
         if not mean:

@@ -217,7 +217,7 @@ class DBNTraining(DBNSampling):
             return device.to_device(array, home)
 
         features = {name: value for name, value in vars(last).items() if name.endswith("_in_") or name == "classes_"}
-        dtype, self.top_ = last.components_.dtype, copy(last)
+        dtype, self.top_ = _validation.float_of(last.components_), copy(last)
         self.top_._set_fitted(
             state.top, seed=last._seed, n_iter=last.n_iter_, dtype=dtype, features=features, device=fitted["device"], home=home,
             gibbs_updates=last._gibbs_updates, history=last.history_,

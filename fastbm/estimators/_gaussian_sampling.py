@@ -174,7 +174,7 @@ class GaussianSampling(RBMSampling, GaussianTraining):
         if clamp is not None:
             values, xp = to_device(clamp, home_of(rows)), namespace(rows)
             rows = xp.where(xp.isnan(values), rows, values)
-        return rows.astype(self.components_.dtype)
+        return rows.astype(_validation.float_of(self.components_))
 
     def _start(self, init, n_samples, machine, seed) -> Chains:
         chains, key = gaussian_rbm.empty_chains(machine, n_samples), chain.stream_key(seed, Purpose.SAMPLING_START)

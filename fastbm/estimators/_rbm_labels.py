@@ -175,7 +175,7 @@ class LabelledRBM(Predictions, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         seed = _validation.resolve_seed(self.random_state if random_state is None else random_state)
         with using(self.device_):
             chains = self._sampled(n_samples, n_steps, clamp, init, beta, seed, draw_labels=y is None)
-            rows = kernels.unpack(chains.visible, self.n_features_in_, self.components_.dtype)
+            rows = kernels.unpack(chains.visible, self.n_features_in_, _validation.float_of(self.components_))
             return to_device(rows, home_of(self.components_)), self._labels_of(chains)
 
     def _sampled(self, n_samples: int, n_steps: int, clamp, init, beta, seed: int, draw_labels: bool) -> Chains:

@@ -142,7 +142,7 @@ class RBMTraining(FittedRBM):
                 f"n_chains={self.n_chains} does not match the {self.h_samples_.shape[0]} chains that already run; "
                 "fit anew, with warm_start=False, to change it"
             )
-        fitted |= {"dtype": self.components_.dtype, "seed": self._seed, "n_iter": self.n_iter_}
+        fitted |= {"dtype": _validation.float_of(self.components_), "seed": self._seed, "n_iter": self.n_iter_}
         return data, fitted | {"history": list(self.history_), "gibbs_updates": self._gibbs_updates}
 
     def _begin(self, data, fitted) -> State:

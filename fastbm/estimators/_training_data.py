@@ -34,7 +34,7 @@ class Rows:
         if self.weights is not None and not self.weights.all():
             self.kept = np.flatnonzero(self.weights)
         self.X, self.n_features, self.home = X, X.shape[1], home_of(X)
-        self.dtype, self.binary, self.range = _float(X), None, None
+        self.dtype, self.binary, self.range = _validation.float_of(X), None, None
 
     @property
     def sample(self):
@@ -121,7 +121,7 @@ class Batches:
         if first is None:
             raise ValueError("X is an iterable of batches, but it gave none")
         self.first = check_batch(estimator, first, 0, reset=reset)
-        self.n_features, self.dtype, self.home = self.first.shape[1], _float(self.first), home_of(self.first)
+        self.n_features, self.dtype, self.home = self.first.shape[1], _validation.float_of(self.first), home_of(self.first)
         self.binary, self.range = None, None
         self.once = iterator is batches
         self.rest = chained([first], iterator)
@@ -182,11 +182,6 @@ def check_batch(estimator, batch, number: int, *, reset: bool):
             "give rows alone, without labels, such as (rows for rows, labels in loader)"
         )
     return _validation.check_rows(estimator, batch, reset=reset, training=True)
-
-
-def _float(X) -> np.dtype:
-    """Return the dtype of what is fitted to `X`."""
-    return X.dtype if X.dtype in _validation.FLOATS else np.dtype(np.float64)
 
 
 def extent(rows) -> tuple[float, float]:

@@ -105,6 +105,11 @@ def check_ladder(betas) -> np.ndarray:
     return values
 
 
+def float_of(array) -> np.dtype:
+    """Return the dtype of what is fitted to an array, or answered: float32 where it is that, else float64."""
+    return np.dtype(np.float32) if getattr(array, "dtype", None) == np.float32 else np.dtype(np.float64)
+
+
 def resolve_seed(random_state) -> int:
     """Return the integer that seeds every stream: an int itself, a draw from a RandomState, or fresh entropy for None."""
     if random_state is None:

@@ -36,7 +36,8 @@ def round_layers(weights, up, down, *, guess):
     def by_layer(sums):
         """The largest total of a unit, from the sums of (rows, columns) of each part."""
         sums = [pair if plain else pair[::-1] for pair, plain in zip(sums, contiguous, strict=True)]
-        return max(total.max() for total in [sums[0][0], *(a[1] + b[0] for a, b in pairwise(sums)), sums[-1][1]])
+        totals = [sums[0][0], *(a[1] + b[0] for a, b in pairwise(sums)), sums[-1][1]]
+        return np.max([total.max() for total in totals])  # and not Python's, which passes over NaN
 
     def round_at(exponent):
         return int(by_layer([_sums_at(*part, exponent) for part in parts]))
