@@ -132,7 +132,7 @@ def plot_reconstructions(machine, X, *, image_shape=None, n_columns=10, title=No
         raise TypeError(f"plot_reconstructions needs a machine with reconstruct, got {type(machine).__name__}")
     n_columns, X = check_count(n_columns, "n_columns", 1), np.asarray(X)
     pairs = []
-    for start in range(0, len(X), n_columns):
+    for start in range(0, max(len(X), 1), n_columns):  # of no rows, reconstruct says that there are none
         rows = X[start : start + n_columns]
         blank = np.full((n_columns - len(rows), X.shape[1]), np.nan)
         pairs += [rows, blank, machine.reconstruct(rows), blank]

@@ -173,6 +173,36 @@ class TestSample:
         np.fill_diagonal(clamp, 1.0)
         assert fitted.sample(64, n_steps=20, clamp=clamp).diagonal().all()
 
+    def test_states_are_drawn_from_the_means(self):
+        """Of one seed: then v - mean is no more than chance, and unrelated to the mean."""
+        weights = np.random.default_rng(1).normal(size=(64, 10))
+        machine = BernoulliRBM.from_weights(weights, -weights.sum(axis=1) / 2, -weights.sum(axis=0) / 2)
+        how = {"n_samples": 500, "n_steps": 20, "random_state": 5}
+        states, means = machine.sample(**how), machine.sample(**how, return_mean=True)
+        assert means.dtype == states.dtype
+        deviations = np.sqrt(means * (1 - means))
+        for weights in (np.ones_like(means), means - 0.5, np.where(np.arange(64) % 8 == 3, 1.0, 0.0)):
+            assert abs((weights * (states - means)).sum()) < 4 * np.linalg.norm(weights * deviations)
+        assert ((states - means) ** 2).mean() < 0.9 * ((states - states.mean(axis=0)) ** 2).mean()
+
+    def test_means_given_hidden_units_that_are_certain(self):
+        rng, beta = np.random.default_rng(0), np.array([0.5, 1.0, 2.0])
+        weights, bias = rng.normal(size=(5, 2)), rng.normal(size=5)
+        machine = BernoulliRBM.from_weights(weights, bias, np.array([60.0, -60.0]))
+        logits = beta[:, None] * (bias + weights[:, 0])
+        means = machine.sample(3, n_steps=2, beta=beta, return_mean=True, random_state=0)
+        np.testing.assert_allclose(means, 1 / (1 + np.exp(-logits)), atol=1e-4)
+
+    def test_clamped_means_and_the_start(self, fitted, digits):
+        clamp = digits[1][:6].copy()
+        clamp[:, 32:] = np.nan
+        means = fitted.sample(6, n_steps=20, clamp=clamp, return_mean=True)
+        np.testing.assert_array_equal(means[:, :32], clamp[:, :32])
+        assert ((means[:, 32:] > 0) & (means[:, 32:] < 1)).any()
+        for init in (None, "chains", digits[1][:6]):
+            states, start = (fitted.sample(6, n_steps=0, init=init, return_mean=mean) for mean in (False, True))
+            np.testing.assert_array_equal(start, states)
+
     def test_all_clamped(self, fitted, digits):
         np.testing.assert_array_equal(fitted.sample(2, n_steps=5, clamp=digits[1][:2]), digits[1][:2])
 

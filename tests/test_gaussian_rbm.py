@@ -126,6 +126,16 @@ class TestSampling:
         np.testing.assert_array_equal(S[~np.isnan(clamp)], clamp[~np.isnan(clamp)])
         np.testing.assert_array_equal(fitted.sample(5, n_steps=20, clamp=iris[:5]), iris[:5])
 
+    def test_rows_are_drawn_from_the_means(self, fitted):
+        clamp = [np.nan, 3.3, np.nan, np.nan]
+        how = {"n_samples": 2000, "n_steps": 20, "clamp": clamp, "beta": 4.0, "random_state": 5}
+        rows, means = fitted.sample(**how), fitted.sample(**how, return_mean=True)
+        assert (means[:, 1] == 3.3).all()
+        noise = ((rows - means) / (fitted.scale_ * fitted.sigma_) * 2)[:, [0, 2, 3]]
+        np.testing.assert_allclose(noise.mean(axis=0), 0, atol=4.5 / np.sqrt(2000))
+        np.testing.assert_allclose(noise.std(axis=0), 1, atol=4.5 / np.sqrt(2 * 2000))
+        np.testing.assert_array_equal(fitted.sample(3, n_steps=0, return_mean=True), fitted.sample(3, n_steps=0))
+
     def test_small_beta_widens(self, fitted):
         for beta in (0.1, 4.0):
             S = free_units().sample(20_000, n_steps=1, beta=beta) / free_units().sigma_

@@ -46,6 +46,7 @@ class TestSampling:
             {"n_samples": 4, "n_steps": 5, "beta": [0.0, 0.5, 1.0, 2.0], "random_state": 3},
             {"n_samples": 2, "n_steps": 5, "clamp": np.where(np.arange(64) < 32, 1.0, np.nan)},
             {"n_samples": 2, "n_steps": 0, "init": np.eye(64)[:2]},
+            {"n_samples": 2, "n_steps": 5, "clamp": np.where(np.arange(64) < 32, 1.0, np.nan), "return_mean": True},
         ):  # fmt: skip
             rows = there.sample(**arguments)
             assert isinstance(rows, gpu.ndarray)

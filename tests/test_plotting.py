@@ -124,6 +124,7 @@ NOT_ADVERSARIAL = "model must be a fitted GAN, DCGAN or BiGAN, got BernoulliRBM"
         (lambda machine, X: plotting.plot_weights(machine, n_units=0), ValueError, "n_units must be .* at least 1, got 0"),
         (lambda machine, X: plotting.plot_history("x"), TypeError, "plot_history draws history_, which str has not"),
         (lambda machine, X: plotting.plot_reconstructions(GAN(2), X), TypeError, "needs a machine with reconstruct, got GAN"),
+        (lambda machine, X: plotting.plot_reconstructions(machine, X[:0]), ValueError, "0 sample"),
         (lambda machine, X: plotting.plot_densities(machine, X), TypeError, NOT_ADVERSARIAL),
         (lambda machine, X: plotting.plot_arithmetic(machine, [X[:1]], []), TypeError, NOT_ADVERSARIAL),
     ],

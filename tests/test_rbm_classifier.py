@@ -121,6 +121,16 @@ class TestSampling:
         p = joint.sum(axis=2) * ((v[:, 0] == 1) & (v[:, 2] == 0))[:, None]
         self.assert_distributed(X, y, p / p.sum())
 
+    def test_means_of_the_features_of_a_class(self, toy):
+        machine = toy[0]
+        how = {"n_samples": 20_000, "y": "b", "clamp": [1, np.nan, np.nan, np.nan, np.nan], "n_steps": 20, "random_state": 4}
+        (X, y), (means, same) = machine.sample(**how), machine.sample(**how, return_mean=True)
+        assert set(same) == set(y) == {"b"}
+        assert means.shape == X.shape
+        assert (means[:, 0] == 1).all()
+        apart = np.abs((X - means)[:, 1:].sum(axis=0))
+        assert (apart < 4.5 * np.sqrt((means * (1 - means))[:, 1:].sum(axis=0))).all()
+
     @staticmethod
     def assert_distributed(X, y, p):
         """Within 4 of what the total variation of independent draws would be."""

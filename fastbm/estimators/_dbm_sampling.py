@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from fastbm import chain, kernels
 from fastbm.chain import Purpose
 from fastbm.device import home_of, module_of, namespace, to_device, to_host, using
-from fastbm.estimators import _validation
+from fastbm.estimators import _sampling, _validation
 from fastbm.estimators._dbm_fitted import FittedDBM
 from fastbm.machines import dbm, rbm
 from fastbm.machines.dbm import Chains, RoundedDBM
@@ -72,11 +72,7 @@ class DBMSampling(FittedDBM):
         dtype, n = _validation.float_of(self.coefs_[0]), self.n_features_in_
         if not mean:
             return kernels.unpack(chains.layers[0], n, dtype)
-        rows = dbm.infer(exact, chains.layers, 0, beta)[1][:, :n].astype(dtype)
-        if clamp is None:
-            return rows
-        xp, held = namespace(rows), to_device(np.broadcast_to(clamp, rows.shape), home_of(rows))
-        return xp.where(xp.isnan(held), rows, held.astype(dtype))
+        return _sampling.with_clamped(dbm.infer(exact, chains.layers, 0, beta)[1][:, :n].astype(dtype), clamp)
 
     # ---------------------------------------------------------------------------------------------------------- clamps
 

@@ -11,9 +11,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastbm import kernels
 from fastbm.device import home_of, namespace, resolve, to_device, to_host, using
-from fastbm.estimators import _validation
+from fastbm.estimators import _sampling, _validation
 from fastbm.machines import rbm
-from fastbm.machines.rbm import RBM, RoundedRBM
+from fastbm.machines.rbm import RBM, Chains, RoundedRBM
 from fastbm.training import ascent
 from fastbm.training.ascent import Offsets, State
 from fastbm.training.tempering import Ladder
@@ -107,6 +107,18 @@ class FittedRBM(BaseEstimator):
         n_visible = self._machine()[1].shape[0]
         with using(home_of(self._visible_chains)):
             return kernels.unpack(self._visible_chains, n_visible, np.float32)
+
+    def _visible_rows(self, chains: Chains, beta, clamp, mean: bool):
+        """Return the features of chains, or the means that they were drawn from, where the fitted attributes live."""
+        n_features, dtype = self.n_features_in_, _validation.float_of(self.components_)
+        if not mean:
+            rows = kernels.unpack(chains.visible, n_features, dtype)
+        else:
+            means = rbm.visible_means(self._rounded(), chains.hidden, to_device(beta, self.device_))
+            rows = _sampling.with_clamped(
+                means[:, :n_features].astype(dtype), clamp if clamp is None else clamp[:, :n_features]
+            )
+        return to_device(rows, home_of(self.components_))
 
     def _rounded(self) -> Any:
         """Return the machine that is sampled, rounded anew only when the fitted attributes have changed."""

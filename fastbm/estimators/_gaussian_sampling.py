@@ -105,11 +105,11 @@ class GaussianSampling(RBMSampling, GaussianTraining):
             rows = self._unscaled(gaussian_rbm.from_standard(exact, chains.visible))
             return to_device(rows.astype(X.dtype, copy=False), home_of(X))
 
-    def sample(self, n_samples=1, *, n_steps=1000, clamp=None, init=None, beta=1.0, random_state=None):
+    def sample(self, n_samples=1, *, n_steps=1000, clamp=None, init=None, beta=1.0, return_mean=False, random_state=None):
         """Draw visible rows by block Gibbs sampling, one chain a row.
 
-        Each row is drawn from p(v | h) of its last hidden states, never their mean. Row i does not depend on `n_samples`, nor
-        on threads. Fitted attributes are not changed.
+        Each row is drawn from p(v | h) of its last hidden states. Row i does not depend on `n_samples`, nor on threads. Fitted
+        attributes are not changed.
 
         Parameters
         ----------
@@ -125,6 +125,8 @@ class GaussianSampling(RBMSampling, GaussianTraining):
         beta : float or array-like of shape (n_samples,), default=1.0
             Inverse temperature, above 0, one for all or one a chain: it multiplies the energy, so that the variance given the
             hidden units is sigma_² / beta.
+        return_mean : bool, default=False
+            Whether the rows are the means that the last ones were drawn from; with `n_steps` 0 none was drawn.
         random_state : int, RandomState instance or None, default=None
             Seed; None takes the estimator's own `random_state`, so that an estimator with an int repeats the same rows. Two
             calls with one seed use the same random numbers: to go on from rows that were sampled, give another one.
@@ -132,7 +134,7 @@ class GaussianSampling(RBMSampling, GaussianTraining):
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            Rows in the units of the data, of the dtype of the fitted attributes.
+            Rows, or means, in the units of the data, of the dtype of the fitted attributes.
 
         Raises
         ------
@@ -157,7 +159,10 @@ class GaussianSampling(RBMSampling, GaussianTraining):
                 machine, chains, n_steps, key=key, beta=at, visible_free=free, verbose=self.verbose,
                 advance=gaussian_rbm.advance,
             )  # fmt: skip
-            return to_device(self._rows(machine, chains, clamp), home_of(self.components_))
+            x = chains.visible
+            if return_mean and n_steps:
+                x = gaussian_rbm.infer_visible(machine, chains.hidden, rbm.untempered(self.device_))[:, : x.shape[1]]
+            return to_device(self._rows(machine, x, clamp), home_of(self.components_))
 
     def _clamp_units(self, machine, chains: Chains, clamp):
         """Set clamped units to their values, in place; return the kernels' `visible_free`."""
@@ -168,13 +173,10 @@ class GaussianSampling(RBMSampling, GaussianTraining):
         chains.visible[...] = xp.where(xp.isnan(x), chains.visible, x)
         return to_device(chain.pack(np.isnan(clamp)), self.device_)
 
-    def _rows(self, machine, chains: Chains, clamp):
-        """Return the visible states of chains in the units of the data; clamped units have their values to the last bit."""
-        rows = self._unscaled(gaussian_rbm.from_standard(machine, chains.visible).astype(np.float64))
-        if clamp is not None:
-            values, xp = to_device(clamp, home_of(rows)), namespace(rows)
-            rows = xp.where(xp.isnan(values), rows, values)
-        return rows.astype(_validation.float_of(self.components_))
+    def _rows(self, machine, x, clamp):
+        """Return visible units, given as `x`, in the units of the data; clamped units have their values to the last bit."""
+        rows = self._unscaled(gaussian_rbm.from_standard(machine, x).astype(np.float64))
+        return _sampling.with_clamped(rows, clamp).astype(_validation.float_of(self.components_))
 
     def _start(self, init, n_samples, machine, seed) -> Chains:
         chains, key = gaussian_rbm.empty_chains(machine, n_samples), chain.stream_key(seed, Purpose.SAMPLING_START)

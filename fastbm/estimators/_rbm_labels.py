@@ -132,7 +132,9 @@ class LabelledRBM(Predictions, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
     # -------------------------------------------------------------------------------------------------------- sampling
 
-    def sample(self, n_samples=1, *, y=None, n_steps=1000, clamp=None, init=None, beta=1.0, random_state=None):
+    def sample(
+        self, n_samples=1, *, y=None, n_steps=1000, clamp=None, init=None, beta=1.0, return_mean=False, random_state=None
+    ):
         """Draw visible rows and their labels by block Gibbs sampling, one chain a row.
 
         Row i does not depend on `n_samples`, nor on threads or hardware. Fitted attributes are not changed.
@@ -152,13 +154,15 @@ class LabelledRBM(Predictions, ClassNamePrefixFeaturesOutMixin, TransformerMixin
             than `n_samples`), or at rows of 0 and 1. Labels that are not given start at random, with "chains" at theirs.
         beta : float or array-like of shape (n_samples,), default=1.0
             Inverse temperature, one for all or one a chain: 0 gives fair coins, larger values the likeliest rows.
+        return_mean : bool, default=False
+            Whether the rows are the means that the last ones were drawn from, grey levels; with `n_steps` 0 none was drawn.
         random_state : int, RandomState instance or None, default=None
             Seed; None takes the estimator's own `random_state`. Two calls with one seed use the same random numbers.
 
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            Rows of 0 and 1, of the dtype of the fitted attributes.
+            Rows of 0 and 1, or means, of the dtype of the fitted attributes.
         y : ndarray of shape (n_samples,)
             Their labels: those that were given, or those that were drawn.
 
@@ -171,12 +175,11 @@ class LabelledRBM(Predictions, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         n_samples = _validation.check_count(n_samples, "n_samples", 1)
         n_steps = _validation.check_count(n_steps, "n_steps", 0)
         beta = _validation.check_beta(beta, n_samples)
-        clamp = self._joint_clamp(clamp, y, n_samples)
+        joint = self._joint_clamp(clamp, y, n_samples)
         seed = _validation.resolve_seed(self.random_state if random_state is None else random_state)
         with using(self.device_):
-            chains = self._sampled(n_samples, n_steps, clamp, init, beta, seed, draw_labels=y is None)
-            rows = kernels.unpack(chains.visible, self.n_features_in_, _validation.float_of(self.components_))
-            return to_device(rows, home_of(self.components_)), self._labels_of(chains)
+            chains = self._sampled(n_samples, n_steps, joint, init, beta, seed, draw_labels=y is None)
+            return self._visible_rows(chains, beta, joint, return_mean and n_steps > 0), self._labels_of(chains)
 
     def _sampled(self, n_samples: int, n_steps: int, clamp, init, beta, seed: int, draw_labels: bool) -> Chains:
         """Return chains after their sweeps, on the device of the machine; `clamp` is of features and labels together."""

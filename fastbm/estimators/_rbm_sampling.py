@@ -132,7 +132,7 @@ class RBMSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
             chains = rbm.advance(exact, chains, 1, key=key, beta=rbm.untempered(home))
             return to_device(kernels.unpack(chains.visible, self.n_features_in_, bool), home_of(X))
 
-    def sample(self, n_samples=1, *, n_steps=1000, clamp=None, init=None, beta=1.0, random_state=None):
+    def sample(self, n_samples=1, *, n_steps=1000, clamp=None, init=None, beta=1.0, return_mean=False, random_state=None):
         """Draw visible rows by block Gibbs sampling, one chain a row.
 
         Row i does not depend on `n_samples`, nor on threads or hardware. Fitted attributes are not changed.
@@ -151,6 +151,8 @@ class RBMSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
             may not reach the states of its data in any reasonable number of steps; "chains" are there already.
         beta : float or array-like of shape (n_samples,), default=1.0
             Inverse temperature, one for all or one a chain: 0 gives fair coins, larger values the likeliest rows.
+        return_mean : bool, default=False
+            Whether the rows are the means that the last ones were drawn from, grey levels; with `n_steps` 0 none was drawn.
         random_state : int, RandomState instance or None, default=None
             Seed; None takes the estimator's own `random_state`, so that an estimator with an int repeats the same rows.
 
@@ -160,7 +162,7 @@ class RBMSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            Rows of 0 and 1, of the dtype of the fitted attributes.
+            Rows of 0 and 1, or means, of the dtype of the fitted attributes.
 
         Raises
         ------
@@ -176,8 +178,7 @@ class RBMSampling(ClassNamePrefixFeaturesOutMixin, TransformerMixin, FittedRBM):
         seed = _validation.resolve_seed(self.random_state if random_state is None else random_state)
         with using(self.device_):
             chains = self._sampled(n_samples, n_steps, clamp, init, beta, seed)
-            rows = kernels.unpack(chains.visible, self.n_features_in_, _validation.float_of(self.components_))
-            return to_device(rows, home_of(self.components_))
+            return self._visible_rows(chains, beta, clamp, return_mean and n_steps > 0)
 
     def _sampled(self, n_samples: int, n_steps: int, clamp, init, beta, seed: int) -> Chains:
         """Return chains after their sweeps, on the device of the machine, given checked arguments of `sample`."""

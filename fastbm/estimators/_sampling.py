@@ -29,6 +29,14 @@ def clamp_units(chains: Chains, clamp: np.ndarray | None, n_visible: int):
     return free
 
 
+def with_clamped(rows, clamp: np.ndarray | None):
+    """Return rows (n, n_units) with clamped units at their values, which are NaN where units are free."""
+    if clamp is None:
+        return rows
+    xp, values = namespace(rows), to_device(clamp, home_of(rows))
+    return xp.where(xp.isnan(values), rows, values.astype(rows.dtype))
+
+
 def sweep(machine, chains: Chains, n_steps: int, *, key, beta, visible_free, verbose, advance=advance) -> Chains:
     """Run `n_steps` sweeps in short turns, with a progress bar when `verbose`; `advance` is that of the machine's module."""
     turn = sweeps_a_turn(machine, chains.visible.shape[0])

@@ -63,7 +63,7 @@ class DCGAN(AdversarialFiles):
     instance_noise : float, default=0.0
         Deviation of the normal noise that is added to all images, data and samples, before the discriminator sees them, between
         -1 and 1 [3]_. Drawn images, of few colours, are otherwise told from samples by those alone, and the generator learns
-        little; 0.2 helps at 32×32, 0.5 at 64×64.
+        little; 0.2 helps at 32×32, 1 at 64×64.
     initial : float, default=0.02
         Deviation of the normal distribution that weights are drawn from.
     optimizer : {"adam", "sgd"}, default="adam"

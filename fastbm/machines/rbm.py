@@ -158,6 +158,13 @@ def infer_units(weights, couplings, bias, exponent, rows):
     return logits, means
 
 
+def visible_means(exact: RoundedRBM, hidden, beta):
+    """Return the means of the visible units given packed hidden states, (n, padded(n_visible)) float32, exact."""
+    logits, means = (namespace(hidden).empty((len(hidden), exact.visible_bias.size), np.float32) for _ in range(2))
+    kernels.infer(hidden, exact.to_visible, exact.visible_bias, beta, logits, means, exponent=exact.exponent)
+    return means
+
+
 def grey_infer(machine: RBM, exact: RoundedRBM, rows, logits, means) -> None:
     """Write logits and means of the hidden units given rows of real numbers; `means` may be `logits`, which are then lost."""
     _grey_infer(machine.weights, exact.hidden_bias, rows, logits, means)
