@@ -14,18 +14,13 @@ import time
 import warnings
 
 import numpy as np
-from report import mnist, show
+from report import late_decay, mnist, show
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
 from fastbm import DCGAN, latent, plotting
 
 N_SAMPLES, SIDE = 10_000, 28
-
-
-def late_decay(fraction: float) -> float:
-    """1 over the first half, then down to a tenth."""
-    return 0.1 ** max(0.0, 2 * fraction - 1)
 
 
 def progress(seconds: float, picture: str | None):

@@ -18,17 +18,12 @@ import argparse
 import time
 
 import numpy as np
-from report import mnist, show
+from report import late_decay, mnist, show
 from sklearn.cluster import MiniBatchKMeans
 
 from fastbm import GAN, evaluation, plotting
 
 N_TRAINED, N_CHOSEN, N_SAMPLES = 50_000, 1_000, 10_000
-
-
-def late_decay(fraction: float) -> float:
-    """1 over the first half, then down to a tenth."""
-    return 0.1 ** max(0.0, 2 * fraction - 1)
 
 
 def progress(validation, every: int, seconds: float):

@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: the data, and how a result is printed."""
+"""What the scripts of this folder share: the data, a schedule of rates, and how a result is printed."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ class Anew:
         for begin in range(0, len(order), self.batch_size):
             rows = self.images[order[begin : begin + self.batch_size]]
             yield (rng.random(rows.shape, np.float32) < rows).astype(np.float32)
+
+
+def late_decay(fraction: float) -> float:
+    """1 over the first half, then down to a tenth."""
+    return 0.1 ** max(0.0, 2 * fraction - 1)
 
 
 def show(**figures) -> None:
