@@ -126,7 +126,7 @@ class GaussianSampling(RBMSampling, GaussianTraining):
             Inverse temperature, above 0, one for all or one a chain: it multiplies the energy, so that the variance given the
             hidden units is sigma_² / beta.
         return_mean : bool, default=False
-            Whether the rows are the means that the last ones were drawn from; with `n_steps` 0 none was drawn.
+            Whether the rows are the means that the last ones were drawn from; of no steps, the start.
         random_state : int, RandomState instance or None, default=None
             Seed; None takes the estimator's own `random_state`, so that an estimator with an int repeats the same rows. Two
             calls with one seed use the same random numbers: to go on from rows that were sampled, give another one.

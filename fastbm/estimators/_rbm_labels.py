@@ -155,7 +155,7 @@ class LabelledRBM(Predictions, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         beta : float or array-like of shape (n_samples,), default=1.0
             Inverse temperature, one for all or one a chain: 0 gives fair coins, larger values the likeliest rows.
         return_mean : bool, default=False
-            Whether the rows are the means that the last ones were drawn from, grey levels; with `n_steps` 0 none was drawn.
+            Whether the rows are the means that the last ones were drawn from, grey levels; of no steps, the start.
         random_state : int, RandomState instance or None, default=None
             Seed; None takes the estimator's own `random_state`. Two calls with one seed use the same random numbers.
 
