@@ -114,10 +114,8 @@ class FittedRBM(BaseEstimator):
         if not mean:
             rows = kernels.unpack(chains.visible, n_features, dtype)
         else:
-            means = rbm.visible_means(self._rounded(), chains.hidden, to_device(beta, self.device_))
-            rows = _sampling.with_clamped(
-                means[:, :n_features].astype(dtype), clamp if clamp is None else clamp[:, :n_features]
-            )
+            means = rbm.infer_visible(self._rounded(), chains.hidden, to_device(beta, self.device_))
+            rows = _sampling.with_clamped(means[:, :n_features].astype(dtype), clamp)
         return to_device(rows, home_of(self.components_))
 
     def _rounded(self) -> Any:

@@ -30,10 +30,10 @@ def clamp_units(chains: Chains, clamp: np.ndarray | None, n_visible: int):
 
 
 def with_clamped(rows, clamp: np.ndarray | None):
-    """Return rows (n, n_units) with clamped units at their values, which are NaN where units are free."""
+    """Return rows (n, n_units) with units at the values of `clamp` where it is not NaN; it may have labels after the units."""
     if clamp is None:
         return rows
-    xp, values = namespace(rows), to_device(clamp, home_of(rows))
+    xp, values = namespace(rows), to_device(clamp[:, : rows.shape[1]], home_of(rows))
     return xp.where(xp.isnan(values), rows, values.astype(rows.dtype))
 
 

@@ -158,7 +158,7 @@ def infer_units(weights, couplings, bias, exponent, rows):
     return logits, means
 
 
-def visible_means(exact: RoundedRBM, hidden, beta):
+def infer_visible(exact: RoundedRBM, hidden, beta):
     """Return the means of the visible units given packed hidden states, (n, padded(n_visible)) float32, exact."""
     logits, means = (namespace(hidden).empty((len(hidden), exact.visible_bias.size), np.float32) for _ in range(2))
     kernels.infer(hidden, exact.to_visible, exact.visible_bias, beta, logits, means, exponent=exact.exponent)
